@@ -1,0 +1,39 @@
+"""What the command lines share: how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from argus_edge.errors import ArgusError, ParityError
+
+__all__ = ["run_command"]
+
+
+def run_command(main: Callable[[], int], program: str | None = None) -> NoReturn:
+    """Run `main` and leave the process with its exit code.
+
+    An ArgusError becomes one line on stderr, `<program>: error: <message>`, and exit code 2 (ParityError: 3);
+    with ARGUS_DEBUG=1 in the environment its traceback comes first. Ctrl-C ends with 130, a closed pipe on
+    stdout with 0. Any other exception is a defect: it keeps its traceback and Python's exit code 1.
+    """
+    name = program or Path(sys.argv[0]).name
+    try:
+        code = main()
+        sys.stdout.flush()
+    except ArgusError as error:
+        if os.environ.get("ARGUS_DEBUG") == "1":
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stderr.write(f"{name}: error: {' '.join(str(error).split())}\n")
+        code = 3 if isinstance(error, ParityError) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted\n")
+        code = 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, which would print the same error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

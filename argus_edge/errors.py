@@ -1,0 +1,89 @@
+"""Every error this library raises on purpose.
+
+    ArgusError
+     +- InputError               an image, source, argument or setting is not what it must be
+     |   +- ImageError
+     |   +- SourceError
+     |   +- TaskError
+     +- PackageError             a model package cannot be trusted or understood
+     +- CheckpointError          the same for a training checkpoint
+     +- EngineError              an inference engine could not load or run a graph
+     |   +- EngineMissingError
+     +- ExportError              a model could not be turned into a package
+     |   +- ParityError
+     +- TrainingError            training cannot start, go on or resume
+     +- DependencyError          an optional Python package is missing
+
+A message is one sentence: what it is about, what was expected, what came, what to do. Commands print it as
+one line and exit with 2 (ParityError: 3). Anything that is not an ArgusError is a defect of the library.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgusError",
+    "CheckpointError",
+    "DependencyError",
+    "EngineError",
+    "EngineMissingError",
+    "ExportError",
+    "ImageError",
+    "InputError",
+    "PackageError",
+    "ParityError",
+    "SourceError",
+    "TaskError",
+    "TrainingError",
+]
+
+
+class ArgusError(Exception):
+    """Base of every error raised on purpose; catch it to catch them all."""
+
+
+class InputError(ArgusError):
+    """An image, source, argument or setting handed in by the user is not what it must be."""
+
+
+class ImageError(InputError):
+    """An image is not an (H, W, 3) uint8 RGB array, is empty, or its file cannot be decoded."""
+
+
+class SourceError(InputError):
+    """A file, folder or camera does not exist, cannot be opened, or stopped giving frames."""
+
+
+class TaskError(InputError):
+    """A task is unknown, not built yet, not in this package or checkpoint, or was not run on this frame."""
+
+
+class PackageError(ArgusError):
+    """A model package is missing, truncated, edited, hostile, or of another format version."""
+
+
+class CheckpointError(ArgusError):
+    """A checkpoint is missing, truncated, edited, or does not fit the model it is loaded into."""
+
+
+class EngineError(ArgusError):
+    """An inference engine is unknown, or could not load or run a graph."""
+
+
+class EngineMissingError(EngineError):
+    """The library of an engine is not installed; the message carries the pip line that brings it."""
+
+
+class ExportError(ArgusError):
+    """A model could not be traced, converted, quantised or written."""
+
+
+class ParityError(ExportError):
+    """An exported graph runs, but its numbers differ from the model's by more than the stated tolerance."""
+
+
+class TrainingError(ArgusError):
+    """Training cannot start, continue (for example after a loss that is not finite) or resume."""
+
+
+class DependencyError(ArgusError):
+    """An optional Python package is not installed or does not load; the message carries the pip line."""

@@ -1,0 +1,9 @@
+"""The model package on disk: a folder `NAME.argus/` (docs/package-format.md)."""
+
+from __future__ import annotations
+
+from argus_edge.package.format import model_path
+from argus_edge.package.reader import GoldenSample, ModelPackage
+from argus_edge.package.writer import golden_files, write_package
+
+__all__ = ["GoldenSample", "ModelPackage", "golden_files", "model_path", "write_package"]

@@ -1,0 +1,303 @@
+"""The layout of a package's JSON files: the one place that knows their keys (docs/package-format.md).
+
+`manifest.json` and `component.json` have the shape that ONNX Runtime's model-package reader opens; what is
+ours stands under the key `argus` in the places it leaves free.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.errors import PackageError
+from argus_edge.package.files import FILE_PATH, MAX_FILE_BYTES, MAX_FILES
+from argus_edge.package.strict_json import Node
+from argus_edge.spec import (
+    PRECISIONS,
+    ComponentSpec,
+    FileEntry,
+    GoldenSpec,
+    ImageSpec,
+    JsonValue,
+    PackageSpec,
+    QuantizationSpec,
+    TaskEntry,
+    TensorSpec,
+    VariantSpec,
+)
+from argus_edge.tasks import TASKS
+
+__all__ = [
+    "COMPONENT_FILE",
+    "DTYPES",
+    "FORMAT_VERSION",
+    "MANIFEST_FILE",
+    "Manifest",
+    "component_path",
+    "component_to_json",
+    "dump",
+    "from_bytes",
+    "manifest_to_json",
+    "model_path",
+    "nbytes",
+    "read_component",
+    "read_manifest",
+]
+
+FORMAT_VERSION: Final = "1.0"
+MANIFEST_FILE: Final = "manifest.json"
+COMPONENT_FILE: Final = "component.json"
+DTYPES: Final = {"uint8": "|u1", "int32": "<i4", "int64": "<i8", "float16": "<f2", "float32": "<f4"}
+
+_SCHEMA_VERSION: Final = "1.0"  # of ONNX Runtime's model package
+_MAX_COMPONENTS: Final = 32
+_MAX_VARIANTS: Final = 16
+_MAX_TENSORS: Final = 32
+_MAX_CLASSES: Final = 65536
+_MAX_SIDE: Final = 16384
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_LAYOUT: Final = re.compile(r"[A-Z]{1,6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What manifest.json says; the components' own files say the rest."""
+
+    name: str
+    input: ImageSpec
+    tasks: dict[str, TaskEntry]
+    components: tuple[str, ...]
+    golden: GoldenSpec | None
+    report: dict[str, JsonValue]
+    files: dict[str, FileEntry]
+
+
+def component_path(component: str) -> str:
+    """Return the path of a component's description inside the package."""
+    return f"models/{component}/{COMPONENT_FILE}"
+
+
+def model_path(component: str, variant: str, file: str = "model.onnx") -> str:
+    """Return the path of a variant's graph inside the package: the key `write_package` expects it under."""
+    return f"models/{component}/{variant}/{file}"
+
+
+def nbytes(tensor: TensorSpec) -> int:
+    """Return the size of the tensor's values [bytes]."""
+    return math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize
+
+
+def from_bytes(data: bytes, tensor: TensorSpec) -> NDArray[Any]:
+    """Return the (read-only) values of `tensor` from their bytes: C order, little-endian."""
+    return np.frombuffer(data, dtype=DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+
+def dump(value: JsonValue) -> bytes:
+    """Return the bytes of a JSON file of the format: two spaces, ASCII, keys in the order given.
+
+    Raises PackageError for what JSON does not have: NaN, infinities, other types.
+    """
+    try:
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("ascii")
+    except (TypeError, ValueError) as error:
+        raise PackageError(f"the package's description cannot be written as JSON: {error}") from None
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def manifest_to_json(spec: PackageSpec, files: Mapping[str, FileEntry]) -> dict[str, JsonValue]:
+    """Return the content of manifest.json; `files` lists every other file of the package."""
+    argus: dict[str, JsonValue] = {
+        "format_version": FORMAT_VERSION,
+        "name": spec.name,
+        "input": _input_to_json(spec.input),
+        "tasks": {
+            name: {"component": task.component, "classes": list(task.classes)}
+            for name, task in spec.tasks.items()
+        },
+    }
+    if spec.golden is not None:
+        argus["golden"] = {
+            "image": spec.golden.image,
+            "precision": spec.golden.precision,
+            "outputs": {component: dict(paths) for component, paths in spec.golden.outputs.items()},
+        }
+    argus["report"] = dict(spec.report)
+    argus["files"] = {
+        path: {"size": files[path].size, "sha256": files[path].sha256} for path in sorted(files)
+    }
+    return {
+        "schema_version": _SCHEMA_VERSION,
+        "components": {name: f"models/{name}" for name in spec.components},
+        "additional_metadata": {"argus": argus},
+    }
+
+
+def component_to_json(component: ComponentSpec) -> dict[str, JsonValue]:
+    """Return the content of one component.json."""
+    return {
+        "variants": {name: _variant_to_json(variant) for name, variant in component.variants.items()},
+        "additional_metadata": {
+            "argus": {
+                "inputs": [_tensor_to_json(tensor) for tensor in component.inputs],
+                "outputs": [_tensor_to_json(tensor) for tensor in component.outputs],
+            }
+        },
+    }
+
+
+def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:
+    return {
+        "height": image.height,
+        "width": image.width,
+        "dtype": image.dtype,
+        "layout": image.layout,
+        "color": image.color,
+        "resize": image.resize,
+        "placement": image.placement,
+        "pad_color": list(image.pad_color),
+    }
+
+
+def _tensor_to_json(tensor: TensorSpec) -> dict[str, JsonValue]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "layout": tensor.layout,
+    }
+
+
+def _variant_to_json(variant: VariantSpec) -> dict[str, JsonValue]:
+    argus: dict[str, JsonValue] = {"precision": variant.precision}
+    if variant.quantization is not None:
+        argus["quantization"] = {
+            "recipe": variant.quantization.recipe,
+            "calibration_sha256": variant.quantization.calibration_sha256,
+            "calibration_images": variant.quantization.calibration_images,
+        }
+    return {"ep": variant.ep, "executor_info": {"ort": {"model_file": variant.file}, "argus": argus}}
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def read_manifest(document: Node) -> Manifest:
+    """Return what manifest.json says. Raises PackageError for anything the format does not have."""
+    top = document.fields("schema_version", "components", "additional_metadata")
+    top["schema_version"].choice([_SCHEMA_VERSION])
+    components = top["components"].entries(_MAX_COMPONENTS)
+    for name, folder in components.items():
+        folder.choice([f"models/{name}"])
+    node = top["additional_metadata"].fields("argus")["argus"]
+    if isinstance(node.value, dict) and "format_version" in node.value:
+        # Checked before the keys: another version may well have others.
+        node.child("format_version").choice([FORMAT_VERSION])
+    argus = node.fields("format_version", "name", "input", "tasks", "report", "files", optional=["golden"])
+    return Manifest(
+        name=argus["name"].text(),
+        input=_read_input(argus["input"]),
+        tasks=_read_tasks(argus["tasks"]),
+        components=tuple(components),
+        golden=_read_golden(argus["golden"]) if "golden" in argus else None,
+        report=argus["report"].free(),
+        files={path: _read_file(node) for path, node in argus["files"].entries(MAX_FILES, FILE_PATH).items()},
+    )
+
+
+def read_component(document: Node) -> ComponentSpec:
+    """Return what one component.json says. Raises PackageError for anything the format does not have."""
+    top = document.fields("variants", "additional_metadata")
+    argus = top["additional_metadata"].fields("argus")["argus"].fields("inputs", "outputs")
+    variants = top["variants"].entries(_MAX_VARIANTS)
+    return ComponentSpec(
+        inputs=_read_tensors(argus["inputs"]),
+        outputs=_read_tensors(argus["outputs"]),
+        variants={name: _read_variant(node) for name, node in variants.items()},
+    )
+
+
+def _read_input(node: Node) -> ImageSpec:
+    keys = ("height", "width", "dtype", "layout", "color", "resize", "placement", "pad_color")
+    image = node.fields(*keys)
+    red, green, blue = (value.integer(0, 255) for value in image["pad_color"].items(3, 3))
+    return ImageSpec(
+        height=image["height"].integer(1, _MAX_SIDE),
+        width=image["width"].integer(1, _MAX_SIDE),
+        dtype=image["dtype"].choice(["uint8"]),
+        layout=image["layout"].choice(["NHWC"]),
+        color=image["color"].choice(["RGB"]),
+        resize=image["resize"].choice(["bilinear_antialias"]),
+        placement=image["placement"].choice(["top_left"]),
+        pad_color=(red, green, blue),
+    )
+
+
+def _read_tasks(node: Node) -> dict[str, TaskEntry]:
+    tasks = {}
+    for name, entry in node.entries(len(TASKS)).items():
+        if name not in TASKS:
+            raise PackageError(
+                f"{entry.where}: unknown task; this version has {', '.join(TASKS)}; update argus-edge"
+            )
+        fields = entry.fields("component", "classes")
+        classes = tuple(label.label() for label in fields["classes"].items(0, _MAX_CLASSES))
+        tasks[name] = TaskEntry(fields["component"].text(), classes)
+    return tasks
+
+
+def _read_golden(node: Node) -> GoldenSpec:
+    golden = node.fields("image", "precision", "outputs")
+    outputs = {
+        component: {tensor: path.text(FILE_PATH) for tensor, path in paths.entries(_MAX_TENSORS).items()}
+        for component, paths in golden["outputs"].entries(_MAX_COMPONENTS).items()
+    }
+    return GoldenSpec(golden["image"].text(FILE_PATH), golden["precision"].choice(PRECISIONS), outputs)
+
+
+def _read_file(node: Node) -> FileEntry:
+    entry = node.fields("size", "sha256")
+    return FileEntry(entry["size"].integer(1, MAX_FILE_BYTES), entry["sha256"].text(_SHA256))
+
+
+def _read_tensors(node: Node) -> tuple[TensorSpec, ...]:
+    tensors = []
+    for item in node.items(1, _MAX_TENSORS):
+        fields = item.fields("name", "dtype", "shape", "layout")
+        shape = tuple(side.integer(1, 2**24) for side in fields["shape"].items(1, 6))
+        layout = fields["layout"].text(_LAYOUT)
+        if len(layout) != len(shape):
+            raise fields["layout"].refusal(f"one letter for each of the {len(shape)} axes of the shape")
+        dtype = fields["dtype"].choice(tuple(DTYPES))
+        tensors.append(TensorSpec(fields["name"].text(), dtype, shape, layout))
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise node.refusal("tensors with different names")
+    return tuple(tensors)
+
+
+def _read_variant(node: Node) -> VariantSpec:
+    variant = node.fields("ep", "executor_info")
+    info = variant["executor_info"].fields("ort", "argus")
+    argus = info["argus"].fields("precision", optional=["quantization"])
+    quantization = None
+    if "quantization" in argus:
+        recipe = argus["quantization"].fields("recipe", "calibration_sha256", "calibration_images")
+        quantization = QuantizationSpec(
+            recipe["recipe"].label(),
+            recipe["calibration_sha256"].text(_SHA256),
+            recipe["calibration_images"].integer(0, 2**31),
+        )
+    return VariantSpec(
+        precision=argus["precision"].choice(PRECISIONS),
+        file=info["ort"].fields("model_file")["model_file"].text(),
+        ep=variant["ep"].text(),
+        quantization=quantization,
+    )

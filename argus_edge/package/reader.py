@@ -1,0 +1,208 @@
+"""Opening a model package without trusting it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.errors import PackageError
+from argus_edge.package.files import list_files, read_bytes, sha256_of
+from argus_edge.package.format import (
+    MANIFEST_FILE,
+    Manifest,
+    component_path,
+    from_bytes,
+    model_path,
+    nbytes,
+    read_component,
+    read_manifest,
+)
+from argus_edge.package.strict_json import MAX_JSON_BYTES, parse
+from argus_edge.spec import BACKBONE, ComponentSpec, FileEntry, PackageSpec, Precision, TensorSpec
+
+__all__ = ["GoldenSample", "ModelPackage"]
+
+_REMEDY = "export the package again"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoldenSample:
+    """A recorded network input and what each component answered: arrays as the component's tensors say."""
+
+    image: NDArray[np.uint8]  # (1, H, W, 3) RGB
+    outputs: Mapping[str, Mapping[str, NDArray[Any]]]  # component -> tensor name -> values
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A model package that has been read and found sound. Made by `open`.
+
+    Attributes:
+        path: the folder.
+        spec: what the package declares.
+        files: every file but manifest.json, by its path inside the folder.
+        sha256: of manifest.json, which lists the hashes of all others: the identity of the whole package.
+    """
+
+    path: Path
+    spec: PackageSpec
+    files: Mapping[str, FileEntry]
+    sha256: str
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True) -> ModelPackage:
+        """Read the package in the folder `path`. Nothing in it is executed.
+
+        `verify=False` leaves out the hashes of graphs and golden files, which take time when those are large.
+        Raises PackageError, naming the file and the key, when anything is not as the format has it.
+        """
+        root = Path(path)
+        try:
+            if not root.is_dir():
+                problem = "a file" if root.exists() else "nothing"
+                raise PackageError(f"{root}: expected a model package (a folder NAME.argus), got {problem}")
+            present = list_files(root)
+            data = read_bytes(root / MANIFEST_FILE, MAX_JSON_BYTES)
+            manifest = read_manifest(parse(data, f"{root / MANIFEST_FILE}"))
+            _check_files(root, manifest.files, present - {MANIFEST_FILE})
+            spec = _read_spec(root, manifest)
+            package = cls(root, spec, manifest.files, hashlib.sha256(data).hexdigest())
+            _check_wiring(package)
+            package._check_golden()
+            if verify:
+                package.verify()
+        except OSError as error:  # a path the system refuses, or a disk that fails
+            raise PackageError(f"{root}: the package cannot be read: {error}") from error
+        return package
+
+    def verify(self) -> None:
+        """Raise PackageError for the first file whose content is not the one the manifest lists."""
+        for name, entry in self.files.items():
+            if sha256_of(self.path / name) != entry.sha256:
+                raise PackageError(
+                    f"{self.path / name}: its SHA-256 is not the one in {MANIFEST_FILE}, so the file was "
+                    f"changed or damaged; copy it again or {_REMEDY}"
+                )
+
+    def model_file(self, component: str, precision: Precision) -> Path:
+        """Return the path of a component's graph. Raises PackageError when the package does not have it."""
+        variants = self.component(component).variants
+        for name, variant in variants.items():
+            if variant.precision == precision:
+                return self.path / model_path(component, name, variant.file)
+        have = ", ".join(dict.fromkeys(variant.precision for variant in variants.values()))
+        raise PackageError(f"{self.path}: component {component!r} has {have}, asked for {precision}")
+
+    def component(self, name: str) -> ComponentSpec:
+        """Return what the package says about a component. Raises PackageError when there is none."""
+        try:
+            return self.spec.components[name]
+        except KeyError:
+            have = ", ".join(self.spec.components)
+            raise PackageError(f"{self.path}: no component {name!r}; it has {have}") from None
+
+    def golden(self) -> GoldenSample | None:
+        """Return the golden sample, or None when the package has none."""
+        golden = self.spec.golden
+        if golden is None:
+            return None
+        image = self._load(golden.image, self.spec.input.tensor)
+        outputs = {
+            component: {name: self._load(path, self._output(component, name)) for name, path in paths.items()}
+            for component, paths in golden.outputs.items()
+        }
+        return GoldenSample(image.astype(np.uint8, copy=False), outputs)
+
+    def _golden_files(self) -> Iterator[tuple[str, TensorSpec]]:
+        if self.spec.golden is not None:
+            yield self.spec.golden.image, self.spec.input.tensor
+            for component, paths in self.spec.golden.outputs.items():
+                for name, path in paths.items():
+                    yield path, self._output(component, name)
+
+    def _output(self, component: str, name: str) -> TensorSpec:
+        for tensor in self.component(component).outputs:
+            if tensor.name == name:
+                return tensor
+        raise PackageError(f"{self.path}: golden sample: {component} has no output {name!r}; {_REMEDY}")
+
+    def _check_golden(self) -> None:
+        for path, tensor in self._golden_files():
+            if path not in self.files:
+                raise PackageError(f"{self.path}: golden file {path} is not listed under files; {_REMEDY}")
+            if self.files[path].size != nbytes(tensor):
+                raise PackageError(
+                    f"{self.path / path}: expected the {nbytes(tensor)} bytes of {tensor}, "
+                    f"got {self.files[path].size}; {_REMEDY}"
+                )
+
+    def _load(self, path: str, tensor: TensorSpec) -> NDArray[Any]:
+        return from_bytes(read_bytes(self.path / path, nbytes(tensor)), tensor)
+
+
+def _check_files(root: Path, listed: Mapping[str, FileEntry], present: set[str]) -> None:
+    for name in sorted(present - set(listed)):
+        raise PackageError(
+            f"{root}: the file {name!r} is not listed in {MANIFEST_FILE}; remove it or {_REMEDY}"
+        )
+    for name, entry in listed.items():
+        if name not in present:
+            raise PackageError(f"{root / name}: listed in {MANIFEST_FILE}, but not there; {_REMEDY}")
+        size = (root / name).lstat().st_size
+        if size != entry.size:
+            raise PackageError(
+                f"{root / name}: expected {entry.size} bytes as listed in {MANIFEST_FILE}, got {size}; "
+                f"copy it again or {_REMEDY}"
+            )
+
+
+def _read_spec(root: Path, manifest: Manifest) -> PackageSpec:
+    components = {}
+    for name in manifest.components:
+        path = component_path(name)
+        if path not in manifest.files:
+            raise PackageError(f"{root / MANIFEST_FILE}: {path} is not listed under files; {_REMEDY}")
+        data = read_bytes(root / path, MAX_JSON_BYTES)
+        if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
+            raise PackageError(f"{root / path}: its SHA-256 is not the one in {MANIFEST_FILE}; {_REMEDY}")
+        components[name] = read_component(parse(data, str(root / path)))
+    return PackageSpec(
+        name=manifest.name,
+        input=manifest.input,
+        tasks=manifest.tasks,
+        components=components,
+        golden=manifest.golden,
+        report=manifest.report,
+    )
+
+
+def _check_wiring(package: ModelPackage) -> None:
+    """The graphs must fit together: image -> backbone -> decoders, one decoder for each task."""
+    spec, where = package.spec, package.path / MANIFEST_FILE
+    if BACKBONE not in spec.components:
+        raise PackageError(f"{where}: components: {BACKBONE!r} is missing; {_REMEDY}")
+    if spec.components[BACKBONE].inputs != (spec.input.tensor,):
+        raise PackageError(f"{package.path}: the backbone's input is not {spec.input.tensor}; {_REMEDY}")
+    features = {tensor.name: tensor for tensor in spec.components[BACKBONE].outputs}
+    for name, component in spec.components.items():
+        for tensor in component.inputs if name != BACKBONE else ():
+            if features.get(tensor.name) != tensor:
+                raise PackageError(
+                    f"{package.path}: {name} takes {tensor}, but the backbone gives "
+                    f"{features.get(tensor.name, 'no such tensor')}; {_REMEDY}"
+                )
+        for variant_name, variant in component.variants.items():
+            graph = model_path(name, variant_name, variant.file)
+            if graph not in package.files:
+                raise PackageError(f"{where}: {graph} is not listed under files; {_REMEDY}")
+    for task, entry in spec.tasks.items():
+        if entry.component not in spec.components or entry.component == BACKBONE:
+            raise PackageError(f"{where}: tasks: {task}: there is no decoder {entry.component!r}; {_REMEDY}")
+    if not spec.precisions:
+        raise PackageError(f"{package.path}: no precision in which every component exists; {_REMEDY}")

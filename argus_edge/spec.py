@@ -1,0 +1,145 @@
+"""What a model package declares: its input, its tasks, its graphs and the tensors between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+__all__ = [
+    "BACKBONE",
+    "IMAGE_TENSOR",
+    "PRECISIONS",
+    "ComponentSpec",
+    "FileEntry",
+    "GoldenSpec",
+    "ImageSpec",
+    "JsonValue",
+    "PackageSpec",
+    "Precision",
+    "QuantizationSpec",
+    "TaskEntry",
+    "TensorSpec",
+    "VariantSpec",
+]
+
+JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+Precision = Literal["fp32", "fp16", "int8"]
+
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+BACKBONE: Final = "backbone"
+IMAGE_TENSOR: Final = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """The network's input: one (1, height, width, 3) uint8 RGB image in NHWC order, values 0-255.
+
+    `resize` names how an image gets there: its aspect is kept, an antialiased triangle filter is used
+    (`bilinear_antialias`), it lies at the top left and the rest holds `pad_color` (RGB, 0-255).
+    """
+
+    height: int  # [px]
+    width: int  # [px]
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["NHWC"] = "NHWC"
+    color: Literal["RGB"] = "RGB"
+    resize: Literal["bilinear_antialias"] = "bilinear_antialias"
+    placement: Literal["top_left"] = "top_left"
+    pad_color: tuple[int, int, int] = (124, 116, 104)
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The backbone's input tensor that this image becomes."""
+        return TensorSpec(IMAGE_TENSOR, self.dtype, (1, self.height, self.width, 3), self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor at the boundary of a graph.
+
+    `layout` has one letter per axis: N batch, C channel, H row, W column, K candidate, X coordinate.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationSpec:
+    """How an int8 graph came about: the recipe's name and the images it was calibrated on."""
+
+    recipe: str
+    calibration_sha256: str
+    calibration_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """One form of a component. `file` is the graph's name inside the variant's own folder.
+
+    `ep` is the execution provider ONNX Runtime selects the variant by; other engines read the same file.
+    """
+
+    precision: Precision
+    file: str = "model.onnx"
+    ep: str = "CPUExecutionProvider"
+    quantization: QuantizationSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One graph: the backbone or a decoder, with the tensors at its boundary; the same in every variant."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    variants: Mapping[str, VariantSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """One task of a package: the component that decodes it and its class names (empty where it has none)."""
+
+    component: str
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSpec:
+    """A recorded input and what the graphs of `precision` answered to it at export.
+
+    `image` and the values of `outputs` (component -> tensor name -> file) are paths inside the package. Each
+    file holds a tensor's values in C order, little-endian, nothing else: its TensorSpec says shape and dtype.
+    """
+
+    image: str
+    precision: Precision
+    outputs: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a package as its manifest lists it."""
+
+    size: int  # [bytes]
+    sha256: str  # 64 lower-case hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSpec:
+    """Everything a package declares about itself; `report` is what export measured (parity, accuracy)."""
+
+    name: str
+    input: ImageSpec
+    tasks: Mapping[str, TaskEntry]
+    components: Mapping[str, ComponentSpec]
+    golden: GoldenSpec | None = None
+    report: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions in which every component exists, highest first."""
+        each = [{v.precision for v in c.variants.values()} for c in self.components.values()]
+        return tuple(p for p in PRECISIONS if all(p in have for have in each))

@@ -1,0 +1,124 @@
+"""The files a run leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.errors import InputError
+from argus_edge.results import Frame
+from argus_edge.runtime.contact_sheet import FrameSampler
+from argus_edge.runtime.sources import Source, SourceFrame
+
+FOLDER_RATE: Final = 2.0  # of the video made from a folder of images [frames/s]
+CAMERA_RATE: Final = 15.0  # of the video of a camera that does not tell its own [frames/s]
+
+
+class RunFolder:
+    """Writes results.jsonl and annotated.mp4 (one image: annotated.png), and contact-sheet.png at the end.
+
+    A context manager: however the run ends, the files are finished on leaving, so that what was done can be
+    looked at. `files` names what was written. Raises InputError when the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self._path = path
+        self._single = source.kind == "image"
+        self._rate = source.frame_rate or (CAMERA_RATE if source.kind == "camera" else FOLDER_RATE)
+        self._sampler = FrameSampler(source.count)
+        self._video: Any = None
+        self._video_size = 0, 0
+        self.files: list[Path] = [path / "results.jsonl"]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._results = self.files[0].open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise InputError(f"--out {path}: cannot be written to: {error.strerror or error}") from error
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._results.close()
+        if self._video is not None:
+            self._video.release()
+        if self._sampler.frames:
+            self.files.append(self._path / "contact-sheet.png")
+            save_image(self.files[-1], self._sampler.sheet())
+
+    def add(self, source_frame: SourceFrame, frame: Frame, annotated: NDArray[np.uint8]) -> None:
+        """Take one frame, its results, and the picture of them: (H, W, 3) uint8 RGB."""
+        self._results.write(result_line(source_frame, frame) + "\n")
+        if self._single:
+            self.files.append(self._path / "annotated.png")
+            save_image(self.files[-1], annotated)
+        else:
+            self._write_video(annotated)
+        seconds = "" if source_frame.time is None else f"  {source_frame.time:.2f} s"
+        self._sampler.add(f"{source_frame.name}{seconds}", annotated)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small text file."""
+        self.files.append(self._path / name)
+        self.files[-1].write_text(text, encoding="utf-8")
+
+    def _write_video(self, annotated: NDArray[np.uint8]) -> None:
+        import cv2
+
+        if self._video is None:
+            # MPEG-4 part 2: what every OpenCV build can write; H.264 is missing from most of them.
+            height, width = annotated.shape[:2]
+            self._video_size = max(width, 2), max(height, 2)
+            path = self._path / "annotated.mp4"
+            self.files.append(path)
+            self._video = cv2.VideoWriter(
+                str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, self._video_size
+            )
+            if not self._video.isOpened():
+                raise InputError(
+                    f"{path}: this OpenCV build cannot write an MP4 video of {width} x {height} px"
+                )
+        self._video.write(cv2.cvtColor(_letterboxed(annotated, self._video_size), cv2.COLOR_RGB2BGR))
+
+
+def result_line(source_frame: SourceFrame, frame: Frame) -> str:
+    """One line of results.jsonl: the frame's number, name and time [s], then `Frame.to_json`."""
+    record = {"frame": source_frame.index, "name": source_frame.name, "time_s": source_frame.time}
+    return json.dumps({**record, **frame.to_json()})
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) uint8 RGB by the suffix of the path. Raises InputError when it cannot be written."""
+    import cv2
+
+    coded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not coded:
+        raise InputError(f"{path}: OpenCV cannot encode an image of {image.shape[1]} x {image.shape[0]} px")
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Fit an image into (width, height) [px] with its aspect, on black: images of a folder differ in size."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return image
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(
+        image, inner, interpolation=cv2.INTER_AREA
+    )
+    return canvas

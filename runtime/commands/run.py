@@ -1,0 +1,276 @@
+"""argus-run: a model package on images, a folder, a video or a camera.
+
+    argus-run nano.argus --source clip.mp4 --out run      # video, contact sheet, results and latency in run/
+    argus-run nano.argus --source 0                       # camera -> one line of JSON per frame on stdout
+
+Ctrl-C and SIGTERM end a run with its files finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+import argus_edge
+from argus_edge.command import run_command
+from argus_edge.errors import ImageError, InputError
+from argus_edge.runtime.commands.outputs import RunFolder, result_line
+from argus_edge.runtime.commands.progress import progress
+from argus_edge.runtime.draw import draw
+from argus_edge.runtime.engines import ENGINES
+from argus_edge.runtime.machine import this_machine
+from argus_edge.runtime.report import LatencyTable
+from argus_edge.runtime.session import Runtime
+from argus_edge.runtime.sources import Source, SourceFrame, open_source
+from argus_edge.spec import PRECISIONS
+
+WINDOW = "argus-run (q ends)"
+
+
+@dataclass
+class _Counts:
+    """What a run counts."""
+
+    latency: LatencyTable = field(default_factory=LatencyTable)
+    frames: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def main() -> NoReturn:
+    """The command: see `run`."""
+    run_command(lambda: run(sys.argv[1:]), "argus-run")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command with the given arguments. Returns its exit code; raises ArgusError for bad input."""
+    arguments = _parser().parse_args(argv)
+    # Set before OpenCV is loaded: a file it cannot read is our error to tell, in one line.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if arguments.show:
+        _check_display()
+
+    counts = _Counts()
+
+    def skip(error: ImageError) -> None:
+        counts.skipped += 1
+        print(f"argus-run: skipped: {error}", file=sys.stderr)
+
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(arguments.source, on_skip=skip))
+        runtime = stack.enter_context(
+            Runtime(
+                arguments.package,
+                engine=arguments.engine,
+                precision=arguments.precision,
+                tasks=arguments.tasks,
+                threads=arguments.threads,
+                score_threshold=arguments.score,
+            )
+        )
+        folder = stack.enter_context(RunFolder(arguments.out, source)) if arguments.out else None
+        try:
+            _run_frames(counts, runtime, source, folder, arguments)
+        finally:
+            if folder is not None:
+                folder.write_text("latency.md", _latency_page(counts, runtime, arguments.source))
+    summary = _summary(counts, runtime, arguments.source, folder)
+    if arguments.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print(_closing_line(counts, folder), file=sys.stderr if folder is None else sys.stdout)
+    return 0
+
+
+def _run_frames(
+    counts: _Counts, runtime: Runtime, source: Source, folder: RunFolder | None, arguments: argparse.Namespace
+) -> None:
+    """Take every frame through the runtime to where it goes: the folder, the window, or stdout."""
+    to_stdout = folder is None and not arguments.json
+    count = (
+        source.count
+        if arguments.max_frames is None
+        else min(source.count or sys.maxsize, arguments.max_frames)
+    )
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        end_if_asked = stack.enter_context(_ending_between_frames())
+        # Lines of results on stdout are progress enough.
+        step = None if to_stdout else stack.enter_context(progress("frames", count))
+        for item, read_ms in islice(_timed(source), arguments.max_frames):
+            frame = runtime(item.image)
+            start = time.perf_counter()
+            if to_stdout:
+                print(result_line(item, frame), flush=True)
+            annotated = (
+                draw(item.image, frame, min_score=0) if folder is not None or arguments.show else item.image
+            )
+            if folder is not None:
+                folder.add(item, frame, annotated)
+            write_ms = (time.perf_counter() - start) * 1e3
+            counts.latency.add({"read": read_ms, **frame.timings, "write": write_ms})
+            counts.frames += 1
+            counts.seconds = time.perf_counter() - begin
+            if step is not None:
+                step()
+            end_if_asked()
+            if arguments.show and _shown_to_the_end(annotated):
+                break
+
+
+@contextmanager
+def _ending_between_frames() -> Iterator[Callable[[], None]]:
+    """Hold back Ctrl-C, and SIGTERM from a service manager, until the frame at hand is in every file.
+
+    The value of the `with` raises KeyboardInterrupt when one came; a second signal does so at once.
+    """
+    asked = False
+
+    def ask(_number: int, _stack: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def end_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield end_if_asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _timed(source: Source) -> Iterator[tuple[SourceFrame, float]]:
+    """Frames with the time it took to get each [ms]."""
+    start = time.perf_counter()
+    for item in source:
+        yield item, (time.perf_counter() - start) * 1e3
+        start = time.perf_counter()
+
+
+def _check_display() -> None:
+    # Qt ends the whole process when it finds no display, so this is asked before OpenCV is.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise InputError(
+            "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; use --out instead"
+        )
+    import cv2
+
+    try:
+        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
+    except cv2.error as error:
+        raise InputError(
+            "--show needs an OpenCV with windows, and this build has none; use --out instead, or "
+            "pip install opencv-python"
+        ) from error
+
+
+def _shown_to_the_end(annotated: NDArray[np.uint8]) -> bool:
+    """Show one frame; tell whether the user wants no more (q, Escape)."""
+    import cv2
+
+    cv2.imshow(WINDOW, cv2.cvtColor(annotated, cv2.COLOR_RGB2BGR))
+    return cv2.waitKey(1) & 0xFF in (ord("q"), 27)
+
+
+def _latency_page(counts: _Counts, runtime: Runtime, source: str) -> str:
+    package = runtime.package
+    facts = {
+        "package": f"{package.spec.name}, {runtime.precision}, manifest sha256 `{package.sha256}`",
+        "tasks": ", ".join(runtime.tasks),
+        "engine": f"{runtime.engine} {runtime.engine_version}, {runtime.threads} threads",
+        "argus_edge": argus_edge.__version__,
+        "source": source,
+    }
+    return counts.latency.to_markdown(this_machine(), facts)
+
+
+def _summary(counts: _Counts, runtime: Runtime, source: str, folder: RunFolder | None) -> dict[str, Any]:
+    return {
+        "package": {"name": runtime.package.spec.name, "sha256": runtime.package.sha256},
+        "precision": runtime.precision,
+        "tasks": list(runtime.tasks),
+        "engine": {"name": runtime.engine, "version": runtime.engine_version, "why": list(runtime.why)},
+        "threads": runtime.threads,
+        "machine": this_machine().to_json(),
+        "source": source,
+        "frames": counts.frames,
+        "skipped": counts.skipped,
+        "frames_per_second": round(counts.frames / counts.seconds, 3) if counts.seconds else None,
+        "warm_up_frames": counts.latency.warm_up,
+        "latency_ms": counts.latency.to_json(),
+        "files": [str(file) for file in folder.files] if folder is not None else [],
+    }
+
+
+def _closing_line(counts: _Counts, folder: RunFolder | None) -> str:
+    total = counts.latency.stages().get("total")
+    speed = f", {total.p50:.1f} ms per frame (p50)" if total else ""
+    skipped = f", {counts.skipped} skipped" if counts.skipped else ""
+    files = f": {', '.join(str(file) for file in folder.files)}" if folder is not None else ""
+    return f"{counts.frames} frames{skipped}{speed}{files}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="argus-run",
+        description="Run a model package on an image, a folder of images, a video file or a camera.",
+        epilog="Without --out or --json, results go to stdout, one JSON object per frame.",
+    )
+    parser.add_argument("package", type=Path, metavar="PACKAGE", help="folder NAME.argus")
+    parser.add_argument(
+        "--source", required=True, help="image, folder of images, video file, or camera number"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for video, contact sheet, results, latency"
+    )
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="default: %(default)s")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: the lowest in the package")
+    parser.add_argument("--tasks", type=_names, metavar="A,B", help="default: all of the package")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: one for each core")
+    parser.add_argument(
+        "--score",
+        type=float,
+        default=0.35,
+        metavar="S",
+        help="leave out boxes below it (default: %(default)s)",
+    )
+    parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after so many")
+    parser.add_argument("--show", action="store_true", help="show the frames in a window; q ends")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {argus_edge.__version__}")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Boxes: the output kind of detection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.errors import EngineError
+from argus_edge.geometry import Letterbox
+from argus_edge.results import Detections
+
+
+def decode_boxes(
+    outputs: Mapping[str, NDArray[Any]],
+    letterbox: Letterbox,
+    class_names: Sequence[str],
+    score_threshold: float = 0.0,
+) -> Detections:
+    """A detector's outputs -> boxes in the original image.
+
+    Args:
+        outputs: `boxes` (1, K, 4) float32 xyxy in [0, 1] of the network input, `scores` (1, K) float32 in
+            [0, 1], descending, `classes` (1, K) int32 indices of `class_names`.
+        letterbox: how the image was placed in the network input.
+        class_names: names in the order of the class indices.
+        score_threshold: candidates below it are left out.
+
+    Returns the candidates that are left, best first, clipped to the image. One with nothing inside the image
+    (it lay in the padding) or with a number that is not finite is left out too. Raises EngineError for a
+    class without a name.
+    """
+    boxes = letterbox.boxes_to_image(outputs["boxes"][0])
+    scores, classes = outputs["scores"][0], outputs["classes"][0]
+    with np.errstate(invalid="ignore"):
+        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        keep = inside & (scores >= score_threshold)
+    boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
+    if classes.size and not 0 <= classes.min() <= classes.max() < len(class_names):
+        raise EngineError(
+            f"detector answered with classes {classes.min()} to {classes.max()}, but the package names "
+            f"{len(class_names)}; export it again"
+        )
+    return Detections(boxes, scores, classes, tuple(class_names))

@@ -1,0 +1,84 @@
+"""OpenVINO on the CPU: the only file that imports openvino.
+
+Networks are read from ONNX by `Core.read_model` and nothing else of OpenVINO is called, so that the usage
+reports of its conversion tool (`openvino-telemetry`) are never set up: a run never reaches for the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from argus_edge.dependencies import require
+from argus_edge.errors import EngineError
+from argus_edge.spec import Precision
+
+if TYPE_CHECKING:
+    from argus_edge.runtime.engines import Array
+
+
+class OpenVINOEngine:
+    """One ONNX file compiled for the CPU, tuned for the latency of one frame at a time.
+
+    Outputs are views of OpenVINO's own buffers, inputs are read in place: nothing is copied between a
+    backbone and its decoders. For "fp16" and "int8" the layers left in float are computed in bfloat16 (or
+    float16 on CPUs of the ARM family) where the CPU has instructions for it.
+    """
+
+    def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
+        openvino = require("openvino", "openvino")
+        self._model_file = model_file
+        try:
+            core = openvino.Core()
+            settings = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": _float_type(
+                    precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+                ),
+            }
+            compiled = core.compile_model(core.read_model(model_file), "CPU", settings)
+            request = compiled.create_infer_request()
+        except Exception as error:
+            raise EngineError(f"{model_file}: OpenVINO cannot load it: {_cause(error)}") from error
+        self._request: Any = request
+        self._inputs = {port.get_any_name() for port in compiled.inputs}
+        self._outputs = [port.get_any_name() for port in compiled.outputs]
+
+    @staticmethod
+    def version() -> str:
+        """The version of the library. Raises EngineMissingError with the pip line when there is none."""
+        openvino = require("openvino", "openvino")
+        return str(openvino.get_version()).split("-")[0]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine.run`."""
+        if self._request is None:
+            raise EngineError(f"{self._model_file}: the engine was closed")
+        if inputs.keys() != self._inputs:  # OpenVINO would silently take the last run's
+            raise EngineError(f"{self._model_file}: needs {sorted(self._inputs)}, was given {sorted(inputs)}")
+        try:
+            results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+            return {name: results[index] for index, name in enumerate(self._outputs)}
+        except Exception as error:
+            raise EngineError(f"{self._model_file}: OpenVINO failed to run it: {_cause(error)}") from error
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._request = None
+
+
+def _float_type(precision: Precision, capabilities: list[str]) -> str:
+    """The float type that unquantised layers are computed in, from what the CPU has instructions for."""
+    if precision == "fp32":
+        return "f32"
+    if "BF16" in capabilities:
+        return "bf16"
+    return "f16" if "FP16" in capabilities else "f32"
+
+
+def _cause(error: Exception) -> str:
+    """The last line that says something: OpenVINO puts its own source positions first and the cause last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

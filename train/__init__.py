@@ -1,0 +1,1 @@
+"""Training: data, model, losses, loop, metrics. Needs the `train` extra."""

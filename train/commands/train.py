@@ -1,0 +1,205 @@
+"""argus-train: train a model on rendered scenes; stops and resumes to the same weights."""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from argus_edge.command import run_command
+from argus_edge.errors import InputError
+from argus_edge.train.recipe import Recipe, load_recipe, recipe_from
+
+if TYPE_CHECKING:
+    from argus_edge.train.loop import StepReport, Trainer
+
+RECIPE_OPTIONS = ("variant", "tasks", "seed", "precision", "workers", "scenes", "learning_rate")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="argus-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run (default: %(default)s)")
+    p.add_argument("--recipe", type=Path, help="YAML or JSON file that overrides the default recipe")
+    p.add_argument("--variant", help="nano, small or base")
+    p.add_argument("--tasks", type=lambda s: s.split(","), help="comma-separated, such as det,seg,depth")
+    p.add_argument("--phases", help="steps:size:batch for each phase, such as 4000:160:16,1000:320:8")
+    p.add_argument("--learning-rate", type=float)
+    p.add_argument("--scenes", type=int, help="training scenes to render")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--precision", help="fp32, bf16 or fp16")
+    p.add_argument("--workers", type=int, help="processes that load and augment")
+    p.add_argument("--cache", type=Path, help="folder that keeps rendered scenes (default: OUT/scenes)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    p.add_argument("--pretrained", action="store_true", help="start from the published ViT weights (through timm)")
+    p.add_argument("--resume", action="store_true", help="continue the run in OUT")
+    return p
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    values: dict[str, Any] = {}
+    if arguments.recipe is not None:
+        values = load_recipe(arguments.recipe).to_json()
+    values |= {name: v for name in RECIPE_OPTIONS if (v := getattr(arguments, name)) is not None}
+    if arguments.phases is not None:
+        try:
+            triples = [tuple(int(n) for n in phase.split(":")) for phase in arguments.phases.split(",")]
+            values["phases"] = [{"steps": s, "size": px, "batch": b} for s, px, b in triples]
+        except ValueError as error:
+            raise InputError(f"--phases {arguments.phases!r}: expected steps:size:batch[,...] in whole numbers") from error
+    return recipe_from(values, "command line")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    recipe = recipe_of(arguments)
+    import torch
+    from torch.utils.data import DataLoader
+
+    from argus_edge.train.batches import StepBatches, scene_source
+    from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+    from argus_edge.train.loop import Trainer, run
+    from argus_edge.train.model.build import build_model, variant_named
+
+    device = _device(arguments.device)
+    out: Path = arguments.out
+    if not arguments.resume and (out / "state.json").exists():
+        raise InputError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
+    torch.manual_seed(recipe.seed)
+    classes = {"det": DET_CLASSES, "seg": SEG_CLASSES}
+    model = build_model(variant_named(recipe.variant), recipe.tasks, classes, arguments.pretrained)
+    trainer = Trainer(model, recipe, device)
+    if arguments.resume:
+        trainer.restore(out)
+    scenes = scene_source(recipe, arguments.cache or out / "scenes")
+    loader = DataLoader(
+        StepBatches(recipe, scenes),
+        batch_size=None,
+        sampler=range(trainer.step, recipe.steps),
+        num_workers=recipe.workers,
+        prefetch_factor=4 if recipe.workers else None,
+    )
+    with Journal(out, trainer, shlex.join(["argus-train", *arguments.argv])) as journal:
+        run(trainer, loader, out, journal.on_step, journal.on_validate)
+    print(out / "checkpoint")
+    return 0
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+
+
+class Journal:
+    """What a run shows and keeps: progress bar, TensorBoard, log.jsonl, the curve, and the averaged checkpoint."""
+
+    def __init__(self, out: Path, trainer: "Trainer", command: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from torch.utils.tensorboard import SummaryWriter
+
+        out.mkdir(parents=True, exist_ok=True)
+        self.out, self.recipe, self.command = out, trainer.recipe, command
+        self.board = SummaryWriter(str(out / "tensorboard"))
+        self.log = (out / "log.jsonl").open("a", encoding="utf-8")
+        self.progress = Progress(
+            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
+        )  # fmt: skip
+        self.bar = self.progress.add_task("", total=self.recipe.steps, completed=trainer.step, losses="")
+        self.clock, self.images = time.perf_counter(), 0
+
+    def __enter__(self) -> "Journal":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+        self.board.close()  # type: ignore[no-untyped-call]
+        self.log.close()
+
+    def on_step(self, report: "StepReport") -> None:
+        self.images += report.images
+        seconds = time.perf_counter() - self.clock
+        losses = "  ".join(f"{task} {loss:.3f}" for task, loss in report.losses.items())
+        self.progress.update(self.bar, completed=report.step, losses=f"{losses}  {self.images / seconds:.1f} img/s")
+        if report.step % 10 == 0:
+            values = {f"loss/{task}": loss for task, loss in report.losses.items()}
+            values |= {"learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
+            values["images_per_second"] = self.images / seconds
+            self._record(report.step, values)
+            self.clock, self.images = time.perf_counter(), 0
+
+    def on_validate(self, trainer: "Trainer") -> None:
+        from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+        from argus_edge.train.data.scenes.dataset import SceneDataset
+        from argus_edge.train.data.scenes.splits import get_split
+        from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
+        from argus_edge.train.predict import TorchPredictor
+        from argus_edge.train.validate import validate
+
+        recipe = self.recipe
+        size, first = recipe.phases[-1].size, get_split("val").first
+        info = CheckpointInfo(
+            recipe.variant, recipe.tasks, {"det": DET_CLASSES, "seg": SEG_CLASSES}, size, self.command, recipe.to_json()
+        )
+        scenes = SceneDataset(first, recipe.validate_scenes, size, self.out / "val-scenes")
+        bar = self.progress.add_task("", total=len(scenes), losses="validating")
+        predictor = TorchPredictor(trainer.average, info)
+        metrics = validate(predictor, scenes, recipe.tasks, lambda: self.progress.advance(bar))
+        self.progress.remove_task(bar)
+        self._record(trainer.step, {f"{t}/{name}": value for t, m in metrics.items() for name, value in m.items()})
+        measured = {"step": trainer.step, "scenes": recipe.validate_scenes, "first_seed": first, **metrics}
+        save_checkpoint(self.out / "checkpoint", trainer.average, _with_metrics(info, measured))
+        plot_curve(self.out)
+        self.clock, self.images = time.perf_counter(), 0
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        self.log.write(json.dumps({"step": step, **values}) + "\n")
+        self.log.flush()
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+
+def _with_metrics(info: Any, metrics: dict[str, Any]) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(info, metrics=metrics)
+
+
+def plot_curve(out: Path) -> None:
+    """log.jsonl -> curve.png: losses above, validation metrics below."""
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axis, wanted in ((above, "loss/"), (below, ("det/AP", "seg/mIoU", "depth/delta1"))):
+        for name in sorted({k for row in rows for k in row if k.startswith(wanted) and k != "det/APs"}):
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axis.plot(*zip(*points, strict=True), label=name, marker=None if axis is above else "o", markersize=3)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    above.set_yscale("log")
+    above.set_ylabel("training loss")
+    below.set_ylabel("validation metric")
+    below.set_xlabel("step")
+    figure.savefig(out / "curve.png", dpi=110)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(given)
+    arguments.argv = given
+    run_command(lambda: train(arguments), "argus-train")
+
+
+if __name__ == "__main__":
+    main()

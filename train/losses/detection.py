@@ -1,0 +1,178 @@
+"""Mask DINO's box and class losses: Hungarian matching, focal loss, L1, GIoU, denoising copies, all layers summed.
+
+Source: Mask DINO (arXiv 2206.02777), with the weights of its published configuration.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+from argus_edge.train.model.decoders.mask_dino import Denoising, DetectionOutputs, Prediction, to_corners
+
+ALPHA, GAMMA = 0.25, 2.0
+
+
+@dataclass(frozen=True)
+class BoxTargets:
+    """The true objects of one image."""
+
+    labels: Tensor  # (M,) int64
+    boxes: Tensor  # (M, 4) cxcywh in [0, 1] of the network input
+
+
+@dataclass(frozen=True)
+class DetectionWeights:
+    classes: float = 4.0
+    l1: float = 5.0
+    giou: float = 2.0
+
+
+@dataclass(frozen=True)
+class DenoisingSettings:
+    queries: int = 100
+    label_flip: float = 0.2
+    box_noise: float = 0.4
+
+
+def generalised_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """GIoU of xyxy boxes (..., 4) against (..., 4), broadcast."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    other_area = (others[..., 2:] - others[..., :2]).prod(-1)
+    union = area + other_area - intersection
+    hull = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
+    hull_area = hull.prod(-1)
+    return intersection / union.clamp(min=1e-9) - (hull_area - union) / hull_area.clamp(min=1e-9)
+
+
+def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sigmoid focal loss of every element; `targets` 0 or 1."""
+    probability = logits.sigmoid()
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    correct = probability * targets + (1 - probability) * (1 - targets)
+    alpha = ALPHA * targets + (1 - ALPHA) * (1 - targets)
+    return alpha * (1 - correct) ** GAMMA * entropy
+
+
+@torch.no_grad()
+def match(
+    prediction: Prediction, targets: Sequence[BoxTargets], weights: DetectionWeights
+) -> list[tuple[Tensor, Tensor]]:
+    """The cheapest one-to-one assignment per image: (query indices, target indices)."""
+    probability = prediction.logits.sigmoid()
+    positive = ALPHA * (1 - probability) ** GAMMA * -(probability + 1e-8).log()
+    negative = (1 - ALPHA) * probability**GAMMA * -(1 - probability + 1e-8).log()
+    class_cost = positive - negative
+    pairs = []
+    for image, target in enumerate(targets):
+        boxes = prediction.boxes[image]
+        cost = (
+            weights.classes * class_cost[image][:, target.labels]
+            + weights.l1 * torch.cdist(boxes, target.boxes, p=1)
+            - weights.giou * generalised_iou(to_corners(boxes)[:, None], to_corners(target.boxes)[None])
+        )
+        rows, columns = linear_sum_assignment(cost.cpu().numpy())
+        pairs.append((torch.as_tensor(rows, device=boxes.device), torch.as_tensor(columns, device=boxes.device)))
+    return pairs
+
+
+def prediction_loss(
+    prediction: Prediction,
+    targets: Sequence[BoxTargets],
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    objects: float,
+    weights: DetectionWeights,
+    counted: Tensor | None = None,
+) -> Tensor:
+    """Weighted sum for one output. `objects` normalises; `counted` (B, Q) masks padding queries out of the class loss."""
+    wanted = torch.zeros_like(prediction.logits)
+    chosen, truth = [], []
+    for image, (queries, indices) in enumerate(pairs):
+        wanted[image, queries, targets[image].labels[indices]] = 1
+        chosen.append(prediction.boxes[image, queries])
+        truth.append(targets[image].boxes[indices])
+    classes = focal_loss(prediction.logits, wanted).sum(-1)
+    if counted is not None:
+        classes = classes * counted
+    boxes, true_boxes = torch.cat(chosen), torch.cat(truth)
+    l1 = (boxes - true_boxes).abs().sum()
+    giou = (1 - generalised_iou(to_corners(boxes), to_corners(true_boxes))).sum()
+    return (weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou) / objects
+
+
+def make_denoising(
+    targets: Sequence[BoxTargets],
+    classes: int,
+    queries: int,
+    settings: DenoisingSettings,
+    generator: torch.Generator,
+) -> Denoising | None:
+    """Noised copies of the true objects in groups that cannot see each other; None where no image has an object."""
+    most = max(len(t.labels) for t in targets)
+    if most == 0:
+        return None
+    groups = max(1, settings.queries // most)
+    device = targets[0].boxes.device
+    labels = torch.zeros(len(targets), groups, most, dtype=torch.int64, device=device)
+    boxes = torch.full((len(targets), groups, most, 4), 0.5, device=device)
+    for image, target in enumerate(targets):
+        labels[image, :, : len(target.labels)] = target.labels
+        boxes[image, :, : len(target.labels)] = target.boxes
+    labels, boxes = labels.flatten(1), boxes.flatten(1, 2)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator).to(device)
+
+    flipped = draw(*labels.shape) < settings.label_flip
+    random_labels = (draw(*labels.shape) * classes).long().clamp(max=classes - 1)
+    size = torch.cat([boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
+    noise = (draw(*boxes.shape) * 2 - 1) * settings.box_noise
+    noised = (boxes + noise * size).clamp(1e-4, 1 - 1e-4)
+
+    extra = groups * most
+    group = torch.cat([torch.arange(groups).repeat_interleave(most), torch.full((queries,), -1)]).to(device)
+    mask = (group[:, None] == group[None, :]) | (group[None, :] == -1)  # matching queries are seen by all
+    assert mask.shape == (extra + queries, extra + queries)
+    return Denoising(torch.where(flipped, random_labels, labels), noised, mask)
+
+
+def detection_loss(
+    outputs: DetectionOutputs, targets: Sequence[BoxTargets], weights: DetectionWeights | None = None
+) -> Tensor:
+    """Sum over the encoder's proposals, the initial queries, every layer, and the denoising copies of the latter."""
+    weights = weights or DetectionWeights()
+    objects = float(max(1, sum(len(t.labels) for t in targets)))
+    total = torch.zeros((), device=outputs.encoder.logits.device)
+    for prediction in (outputs.encoder, *outputs.layers):
+        total = total + prediction_loss(prediction, targets, match(prediction, targets, weights), objects, weights)
+    if outputs.denoising:
+        total = total + _denoising_loss(outputs.denoising, targets, objects, weights)
+    return total
+
+
+def _denoising_loss(
+    layers: Sequence[Prediction], targets: Sequence[BoxTargets], objects: float, weights: DetectionWeights
+) -> Tensor:
+    """The copies know their object, so nothing is matched; padding copies count nowhere."""
+    most = max(len(t.labels) for t in targets)
+    groups = layers[0].logits.shape[1] // most
+    device = layers[0].logits.device
+    counted = torch.zeros(len(targets), groups, most, device=device)
+    pairs = []
+    for image, target in enumerate(targets):
+        indices = torch.arange(len(target.labels), device=device).repeat(groups)
+        start = torch.arange(groups, device=device).repeat_interleave(len(target.labels)) * most
+        counted[image, :, : len(target.labels)] = 1
+        pairs.append((start + indices, indices))
+    total = torch.zeros((), device=device)
+    for prediction in layers:
+        total = total + prediction_loss(
+            prediction, targets, pairs, objects * groups, weights, counted.flatten(1)
+        )
+    return total

@@ -1,0 +1,55 @@
+"""Which metric judges which task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from argus_edge.train.metrics.box_ap import BoxAP
+from argus_edge.train.metrics.depth import SCENES, DepthMetrics
+from argus_edge.train.metrics.mean_iou import MeanIoU
+from argus_edge.train.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class TaskMetric:
+    """One row: how a task is measured and which of the figures speak for it.
+
+    `headline` figures are what a model is judged by and what a reduced precision has to keep, the primary
+    one first; `errors` are the figures that are better when smaller.
+    """
+
+    make: Callable[[Sequence[str]], Metric[Any, Any]]  # from the task's class names
+    headline: tuple[str, ...]
+    errors: frozenset[str] = frozenset()
+
+    @property
+    def primary(self) -> str:
+        """The figure that models are ranked by."""
+        return self.headline[0]
+
+    def kept(self, reference: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+        """Share of each headline figure that `other` keeps of `reference`; 1 is all of it, more is better.
+
+        For errors the ratio is turned over, so that 0.98 always means "2 % worse". Figures that either side
+        could not measure, or that leave nothing to divide by, are left out.
+        """
+        shares = {}
+        for name in self.headline:
+            if name in reference and name in other:
+                above, below = other[name], reference[name]
+                if name in self.errors:
+                    above, below = below, above
+                if below > 0:
+                    shares[name] = above / below
+        return shares
+
+
+TASK_METRICS: Final[dict[str, TaskMetric]] = {
+    "det": TaskMetric(BoxAP, ("AP",)),
+    "seg": TaskMetric(MeanIoU, ("mIoU",)),
+    "depth": TaskMetric(
+        lambda _: DepthMetrics(SCENES), ("delta1", "RMSE"), frozenset({"RMSE", "abs_rel", "log10"})
+    ),
+}

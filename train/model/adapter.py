@@ -1,0 +1,197 @@
+"""The trainable adapter beside the ViT: spatial prior, interactions, projection to the feature pyramid F0..F3.
+
+Source: ViT-Adapter (arXiv 2205.08534) with the changes of Argus (CVPR 2025): GroupNorm in the spatial prior and the
+projection, and the ViT tokens scaled before they interact. Where the paper leaves a question open (the scale's
+value) the choice is one argument away.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from argus_edge.train.model.backbone import STRIDE, Backbone
+from argus_edge.train.model.deformable import DeformableAttention, Shape, pixel_centres
+from argus_edge.train.model.layers import Norm, conv_norm_relu, resize
+
+VitScale = Literal["none", "const", "learned"]
+
+
+def _split_levels(tokens: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+    """(B, N, C) tokens of the levels `shapes`, one after the other -> their maps (B, C, h, w)."""
+    parts = tokens.split([h * w for h, w in shapes], dim=1)
+    return [part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _join_levels(maps: Sequence[Tensor]) -> Tensor:
+    return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
+
+
+class SpatialPrior(nn.Module):
+    """A small convolutional stem that gives the ViT what it lacks: local detail at strides 4 to 32."""
+
+    def __init__(self, width: int, inplane: int, norm: Norm) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            conv_norm_relu(3, inplane, 3, norm, stride=2),
+            conv_norm_relu(inplane, inplane, 3, norm),
+            conv_norm_relu(inplane, inplane, 3, norm),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        self.conv2 = conv_norm_relu(inplane, 2 * inplane, 3, norm, stride=2)
+        self.conv3 = conv_norm_relu(2 * inplane, 4 * inplane, 3, norm, stride=2)
+        self.conv4 = conv_norm_relu(4 * inplane, 4 * inplane, 3, norm, stride=2)
+        self.project = nn.ModuleList(nn.Conv2d(inplane * k, width, 1) for k in (1, 2, 4, 4))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image (B, 3, H, W) -> maps (B, C, H/s, W/s) at s = 4, 8, 16, 32."""
+        c1 = self.stem(image)
+        c2 = self.conv2(c1)
+        c3 = self.conv3(c2)
+        c4 = self.conv4(c3)
+        return [project(c) for project, c in zip(self.project, (c1, c2, c3, c4), strict=True)]
+
+
+class Injector(nn.Module):
+    """Spatial tokens into ViT tokens; gamma starts at zero, so that the untrained adapter leaves the ViT as it was."""
+
+    def __init__(self, width: int, heads: int, points: int, ratio: float) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width, eps=1e-6)
+        self.value_norm = nn.LayerNorm(width, eps=1e-6)
+        self.attention = DeformableAttention(width, heads, levels=3, points=points, ratio=ratio)
+        self.gamma = nn.Parameter(torch.zeros(width))
+
+    def forward(self, vit: Tensor, centres: Tensor, spatial: Tensor, shapes: Sequence[Shape]) -> Tensor:
+        attended = self.attention(self.query_norm(vit), centres, self.value_norm(spatial), shapes)
+        return vit + self.gamma * attended
+
+
+class ConvFFN(nn.Module):
+    """Feed-forward with one depth-wise 3x3 kernel shared by the three levels."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, 1, 1, groups=hidden)
+        self.leave = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor, shapes: Sequence[Shape]) -> Tensor:
+        maps = [self.depthwise(level) for level in _split_levels(self.enter(tokens), shapes)]
+        output: Tensor = self.leave(functional.gelu(_join_levels(maps)))
+        return output
+
+
+class Extractor(nn.Module):
+    """ViT tokens into spatial tokens, then a ConvFFN."""
+
+    def __init__(self, width: int, heads: int, points: int, ratio: float, ffn_ratio: float) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width, eps=1e-6)
+        self.value_norm = nn.LayerNorm(width, eps=1e-6)
+        self.attention = DeformableAttention(width, heads, levels=1, points=points, ratio=ratio)
+        self.ffn_norm = nn.LayerNorm(width, eps=1e-6)
+        self.ffn = ConvFFN(width, int(width * ffn_ratio))
+
+    def forward(
+        self, spatial: Tensor, centres: Tensor, shapes: Sequence[Shape], vit: Tensor, vit_shape: Shape
+    ) -> Tensor:
+        attended = self.attention(self.query_norm(spatial), centres, self.value_norm(vit), [vit_shape])
+        spatial = spatial + attended
+        return spatial + self.ffn(self.ffn_norm(spatial), shapes)
+
+
+class Adapter(nn.Module):
+    """Runs a backbone stage by stage, exchanging features with a spatial prior, and returns the pyramid F0..F3."""
+
+    def __init__(
+        self,
+        width: int,
+        inplane: int,
+        heads: int,
+        norm: Norm,
+        points: int = 4,
+        ratio: float = 0.5,
+        ffn_ratio: float = 0.25,
+        stages: int = 4,
+        extra_extractors: int = 2,
+        vit_scale: VitScale = "const",
+    ) -> None:
+        super().__init__()
+        self.prior = SpatialPrior(width, inplane, norm)
+        self.level_embedding = nn.Parameter(torch.zeros(3, width))
+        self.injectors = nn.ModuleList(Injector(width, heads, points, ratio) for _ in range(stages))
+        self.extractors = nn.ModuleList(
+            Extractor(width, heads, points, ratio, ffn_ratio) for _ in range(stages + extra_extractors)
+        )
+        self.up = nn.ConvTranspose2d(width, width, 2, 2)
+        self.norms = nn.ModuleList(norm(width) for _ in range(4))
+        self.vit_scale = vit_scale
+        scale = torch.ones(stages)
+        if vit_scale == "learned":
+            self.scale = nn.Parameter(scale)
+        else:
+            self.register_buffer("scale", scale)
+        self.apply(_initialise)
+        for module in self.modules():  # the generic initialisation went over the stars of offsets
+            if isinstance(module, DeformableAttention):
+                module.reset()
+        nn.init.normal_(self.level_embedding)
+
+    def forward(self, image: Tensor, backbone: Backbone) -> list[Tensor]:
+        """image (B, 3, H, W), normalised RGB, H and W multiples of 32 -> F0..F3, (B, C, H/s, W/s) at s = 4, 8, 16, 32."""
+        height, width = image.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(f"the adapter needs height and width in multiples of 32 px, got {height}x{width}")
+        shapes = [(height // s, width // s) for s in (8, 16, 32)]
+        vit_shape = (height // STRIDE, width // STRIDE)
+        spatial_centres = pixel_centres(shapes, image)[None]
+        vit_centres = pixel_centres([vit_shape], image)[None]
+
+        f0, *maps = self.prior(image)
+        levels = [m + e[:, None, None] for m, e in zip(maps, self.level_embedding.unbind(), strict=True)]
+        spatial = _join_levels(levels)
+        prefix, vit = backbone.embed(image)
+        for stage, injector in enumerate(self.injectors):
+            scaled = injector(vit * self.scale[stage], vit_centres, spatial, shapes)
+            prefix, vit = backbone.run_stage(stage, prefix, scaled / self.scale[stage])
+            last = stage == len(self.injectors) - 1
+            for extractor in self.extractors[stage:] if last else self.extractors[stage : stage + 1]:
+                spatial = extractor(spatial, spatial_centres, shapes, vit * self.scale[stage], vit_shape)
+        return self._project(f0, spatial, shapes, vit.transpose(1, 2).unflatten(2, vit_shape))
+
+    def _project(self, f0: Tensor, spatial: Tensor, shapes: Sequence[Shape], vit: Tensor) -> list[Tensor]:
+        c2, c3, c4 = _split_levels(spatial, shapes)
+        pyramid = [f0 + self.up(c2), c2, c3, c4]
+        return [
+            norm(level + (vit if level.shape[-2:] == vit.shape[-2:] else resize(vit, level.shape[-2:])))
+            for norm, level in zip(self.norms, pyramid, strict=True)
+        ]
+
+    @torch.no_grad()
+    def measure_scales(self, images: Sequence[Tensor], backbone: Backbone) -> None:
+        """Set the constant scales to 1/RMS of the patch tokens entering each stage, over `images` (B, 3, H, W) each."""
+        if self.vit_scale != "const":
+            raise ValueError(f"scales are measured for vit_scale='const', this adapter has {self.vit_scale!r}")
+        squares = torch.zeros_like(self.scale)
+        for image in images:
+            prefix, vit = backbone.embed(image)
+            for stage in range(len(self.injectors)):
+                squares[stage] += vit.square().mean() / len(images)
+                prefix, vit = backbone.run_stage(stage, prefix, vit)
+        self.scale.copy_(squares.rsqrt())
+
+
+def _initialise(module: nn.Module) -> None:
+    """ViT-Adapter's generic initialisation."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

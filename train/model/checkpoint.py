@@ -1,0 +1,126 @@
+"""Checkpoints: a folder of model.json, backbone.safetensors (ViT and adapter) and one <task>.safetensors per decoder.
+
+Weights are stored in half precision and computed in single; a model is saved and read without pickle.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from argus_edge.errors import ArgusError, CheckpointError
+from argus_edge.train.model.argus import Argus
+from argus_edge.train.model.build import build_model, variant_named
+
+FORMAT_VERSION = 1
+MAX_JSON_BYTES = 1 << 20
+SHIPPED = {"nano": Path(__file__).parents[1] / "checkpoints" / "nano"}
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What model.json tells of a checkpoint."""
+
+    variant: str
+    tasks: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    input_size: int  # [px], side of the square network input
+    command: str = ""  # that makes it again
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # measured validation metrics and how
+
+
+def save_checkpoint(path: Path, model: Argus, info: CheckpointInfo) -> None:
+    """Write the folder `path`; each file is replaced atomically, model.json last."""
+    path.mkdir(parents=True, exist_ok=True)
+    parts = {"backbone": nn.ModuleList([model.backbone, model.adapter]).state_dict()}
+    parts |= {task: model.decoders[task].state_dict() for task in info.tasks}
+    for name, tensors in parts.items():
+        write_tensors(path / f"{name}.safetensors", {k: _stored(v) for k, v in tensors.items()})
+    text = json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(info)}, indent=2) + "\n"
+    write_atomically(path / "model.json", text.encode())
+
+
+def load_checkpoint(path: Path) -> tuple[Argus, CheckpointInfo]:
+    """The model (evaluation mode, CPU) and its description. Raises CheckpointError naming the file at fault."""
+    info = read_info(path)
+    try:
+        model = build_model(variant_named(info.variant), info.tasks, info.classes)
+    except ArgusError as error:
+        raise CheckpointError(f"{path / 'model.json'}: {error}") from error
+    _load_part(path / "backbone.safetensors", nn.ModuleList([model.backbone, model.adapter]))
+    for task in info.tasks:
+        _load_part(path / f"{task}.safetensors", model.decoders[task])
+    return model.eval(), info
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """model.json of the checkpoint folder `path`. Raises CheckpointError."""
+    file = path / "model.json"
+    if not file.is_file():
+        raise CheckpointError(f"{path}: not a checkpoint folder, expected a file model.json in it")
+    if file.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{file}: larger than {MAX_JSON_BYTES} bytes")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise CheckpointError(f"{file}: format version {version!r}, this version reads {FORMAT_VERSION}")
+        classes = {str(task): tuple(str(n) for n in names) for task, names in values.pop("classes").items()}
+        tasks = tuple(str(task) for task in values.pop("tasks"))
+        size = values.pop("input_size")
+        info = CheckpointInfo(tasks=tasks, classes=classes, input_size=size, **values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not a valid description ({error!r}); train or fetch the checkpoint again") from error
+    if not isinstance(size, int) or size < 64 or size % 32:
+        raise CheckpointError(f"{file}: input_size must be a multiple of 32 from 64 px, got {size!r}")
+    return info
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
+        name = temporary.name
+    try:
+        save_file(dict(tensors), name)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
+        temporary.write(data)
+    os.replace(temporary.name, path)
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous().clone()
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+def _load_part(path: Path, module: nn.Module) -> None:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not readable as safetensors ({error})") from error
+    expected = module.state_dict()
+    wrong = sorted(set(tensors) ^ set(expected)) + sorted(
+        name for name in set(tensors) & set(expected) if tensors[name].shape != expected[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {len(wrong)} tensors are missing, unknown or of another shape for this model, first {wrong[0]!r}"
+        )
+    module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    if not all(torch.isfinite(p).all() for p in module.state_dict().values() if p.is_floating_point()):
+        raise CheckpointError(f"{path}: holds values that are not finite")

@@ -1,0 +1,71 @@
+"""Small blocks that several parts share."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Norm = Callable[[int], nn.Module]  # channels -> normalisation layer over (B, C, H, W)
+
+
+def group_norm(groups: int) -> Norm:
+    """GroupNorm with a fixed number of groups (eps 1e-5), the adapter's norm (paper, recipe 2)."""
+    return lambda channels: nn.GroupNorm(groups, channels)
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias ("same" padding), norm, ReLU: (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), norm(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def mlp(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
+    """`layers` linear layers with ReLU between them, over the last dimension."""
+    widths = [inputs] + [hidden] * (layers - 1) + [outputs]
+    parts: list[nn.Module] = []
+    for index, (left, right) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        parts += [nn.ReLU(inplace=True)] if index else []
+        parts.append(nn.Linear(left, right))
+    return nn.Sequential(*parts)
+
+
+def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Bilinear resize of (B, C, H, W) to `size` (h, w)."""
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+class Attention(nn.Module):
+    """Multi-head attention in which queries and keys carry positions and values do not (DETR)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+        for linear in (self.query, self.key, self.value, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """query (B, Q, C), key and value (B, N, C); mask (Q, N), True = may attend. Returns (B, Q, C)."""
+
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        mixed = functional.scaled_dot_product_attention(
+            split(self.query(query)), split(self.key(key)), split(self.value(value)), attn_mask=mask
+        )
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
+
+
+def sine_embedding(position: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
+    """position (..., D) in [0, 1] -> (..., D * features): sine/cosine of each coordinate times 2 pi (DETR)."""
+    exponent = torch.arange(features, dtype=position.dtype, device=position.device) // 2 * (2.0 / features)
+    angle = position.unsqueeze(-1) * (2 * torch.pi) / temperature**exponent
+    pairs = torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1)
+    return pairs.flatten(-3)
