@@ -17,7 +17,7 @@ FOLDERS = ("argus_edge", "runtime", "train", "export")
 
 PLACES = {
     "timm": ("train/model/backbone.py",),
-    "onnxruntime": ("runtime/engines/onnxruntime_engine.py",),
+    "onnxruntime": ("runtime/engines/onnxruntime_engine.py", "export/"),  # export: its quantizer
     "openvino": ("runtime/engines/openvino_engine.py",),
     "tensorrt": ("runtime/engines/",),
     "nncf": ("export/",),

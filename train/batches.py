@@ -12,6 +12,7 @@ from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.data.transforms import Sample, make_sample
 from argus_edge.train.losses.detection import BoxTargets
+from argus_edge.train.processes import Place
 from argus_edge.train.recipe import Phase, Recipe
 
 
@@ -41,10 +42,13 @@ def collate(tasks: tuple[str, ...], samples: list[Sample]) -> Batch:
 
 
 class StepBatches(Dataset[list[Batch]]):
-    """Item `step` is that step's batches: one that all tasks share, or one for each task with images of its own."""
+    """Item `step` is that step's batches: one shared by all tasks, or one for each task on its own images.
 
-    def __init__(self, recipe: Recipe, scenes: SceneDataset) -> None:
-        self.recipe, self.scenes = recipe, scenes
+    Of several processes, each gets its share of the images.
+    """
+
+    def __init__(self, recipe: Recipe, scenes: SceneDataset, place: Place | None = None) -> None:
+        self.recipe, self.scenes, self.place = recipe, scenes, place or Place()
         self.groups = (recipe.tasks,) if recipe.shared_images else tuple((task,) for task in recipe.tasks)
 
     def __len__(self) -> int:
@@ -56,7 +60,7 @@ class StepBatches(Dataset[list[Batch]]):
 
     def _batch(self, tasks: tuple[str, ...], stream: int, step: int, first: int, phase: Phase) -> Batch:
         samples = []
-        for position in range(first, first + phase.batch):
+        for position in range(first + self.place.rank, first + phase.batch, self.place.count):
             epoch, place = divmod(position, len(self.scenes))
             order = np.random.default_rng((self.recipe.seed, stream, epoch)).permutation(len(self.scenes))
             rng = np.random.default_rng((self.recipe.seed, stream, epoch, place, step))

@@ -15,23 +15,40 @@ from torch import Tensor, nn
 from argus_edge.errors import CheckpointError, TrainingError
 from argus_edge.train.batches import Batch
 from argus_edge.train.losses.depth import depth_loss
-from argus_edge.train.losses.detection import DenoisingSettings, detection_loss, make_denoising
+from argus_edge.train.losses.detection import (
+    DenoisingSettings,
+    DetectionWeights,
+    detection_loss,
+    make_denoising,
+)
 from argus_edge.train.losses.segmentation import segmentation_loss
 from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.checkpoint import write_atomically, write_tensors
 from argus_edge.train.model.decoders.mask_dino import MaskDINO
 from argus_edge.train.optimiser import build_optimiser, rate_factor
+from argus_edge.train.processes import Place, average_gradients
 from argus_edge.train.recipe import Recipe
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def task_loss(task: str, decoder: nn.Module, features: Sequence[Tensor], batch: Batch, generator: torch.Generator) -> Tensor:
+def task_loss(
+    task: str,
+    decoder: nn.Module,
+    features: Sequence[Tensor],
+    batch: Batch,
+    generator: torch.Generator,
+    encoder_copies: int = 1,
+) -> Tensor:
     """The loss of one task, before its weight. features: F0..F3."""
     inputs = [features[level] for level in decoder.levels]  # type: ignore[union-attr]
     if isinstance(decoder, MaskDINO):
-        denoising = make_denoising(batch.boxes, decoder.classes, decoder.queries, DenoisingSettings(), generator)
-        return detection_loss(decoder(inputs, denoising), batch.boxes)
+        denoising = make_denoising(
+            batch.boxes, decoder.classes, decoder.queries, DenoisingSettings(), generator
+        )
+        with torch.autocast(batch.image.device.type, enabled=False):  # as published; on the CPU faster, too
+            outputs = decoder([f.float() for f in inputs], denoising)
+            return detection_loss(outputs, batch.boxes, DetectionWeights(encoder_copies=encoder_copies))
     if task == "seg":
         return segmentation_loss(decoder(inputs), batch.labels)
     if task == "depth":
@@ -51,18 +68,25 @@ class StepReport:
 class Trainer:
     """Holds model, averaged model and optimiser, and advances them one step at a time."""
 
-    def __init__(self, model: Argus, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(
+        self, model: Argus, recipe: Recipe, device: torch.device, place: Place | None = None
+    ) -> None:
+        self.recipe, self.device, self.place = recipe, device, place or Place()
         self.model = model.to(device).train()
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        if device.type == "cpu" and recipe.precision == "bf16":
+            for module in model.backbone.modules():
+                if hasattr(module, "fused_attn"):
+                    module.fused_attn = False  # the plain form trains four times as fast there
         self.optimiser = build_optimiser(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.step = 0
 
     def advance(self, batches: Sequence[Batch]) -> StepReport:
-        """One step over the batches of all tasks. Raises TrainingError, naming the task, when a loss is not finite."""
-        torch.manual_seed((self.recipe.seed << 32) + self.step)  # dropout
-        generator = torch.Generator().manual_seed((self.recipe.seed << 32) + self.step)
+        """One step over the batches of all tasks. Raises TrainingError when the loss of one is not finite."""
+        seed = (self.recipe.seed << 32) + self.step * self.place.count + self.place.rank
+        torch.manual_seed(seed)  # dropout
+        generator = torch.Generator().manual_seed(seed)
         rate = self.recipe.learning_rate * rate_factor(self.step, self.recipe)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -70,13 +94,15 @@ class Trainer:
         losses: dict[str, float] = {}
         for batch in batches:
             losses |= self._backward(batch.to(self.device), generator)
+        average_gradients(self.model.parameters(), self.place)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self._update_average()
         self.step += 1
-        return StepReport(self.step, losses, rate, float(norm), sum(len(b.image) for b in batches))
+        images = self.place.count * sum(len(b.image) for b in batches)
+        return StepReport(self.step, losses, rate, float(norm), images)
 
     def _backward(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         dtype = AUTOCAST[self.recipe.precision]
@@ -85,7 +111,8 @@ class Trainer:
             features = self.model.features(normalise(batch.image))
             total = torch.zeros((), device=self.device)
             for task in batch.tasks:
-                loss = task_loss(task, self.model.decoders[task], features, batch, generator)
+                decoder = self.model.decoders[task]
+                loss = task_loss(task, decoder, features, batch, generator, self.recipe.encoder_copies)
                 losses[task] = float(loss.detach())
                 if not math.isfinite(losses[task]):
                     raise TrainingError(f"step {self.step}: the loss of task {task!r} is {losses[task]}")
@@ -97,14 +124,16 @@ class Trainer:
     def _update_average(self) -> None:
         """Exponential moving average, with a shorter memory in the first steps."""
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+        for mean, value in zip(
+            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+        ):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
             else:
                 mean.copy_(value)
 
     def save(self, folder: Path) -> None:
-        """Everything that the next step depends on; the description last, so that a torn save is never read."""
+        """Everything the next step depends on; the description last, so that a torn save is never read."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -113,29 +142,36 @@ class Trainer:
             tensors |= {f"optimiser.{names[id(parameter)]}.{k}": v for k, v in state.items()}
         name = f"state-{self.step}.safetensors"
         write_tensors(folder / name, {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
-        description = {"step": self.step, "tensors": name, "scaler": self.scaler.state_dict(), "recipe": self.recipe.to_json()}
+        description = {
+            "step": self.step,
+            "tensors": name,
+            "scaler": self.scaler.state_dict(),
+            "recipe": self.recipe.to_json(),
+        }
         write_atomically(folder / "state.json", json.dumps(description, indent=2).encode())
         for old in folder.glob("state-*.safetensors"):
             if old.name != name:
                 old.unlink()
 
     def restore(self, folder: Path) -> None:
-        """Continue what `save` left. Raises CheckpointError when it is not there, torn, or of another recipe."""
+        """Continue what `save` left. Raises CheckpointError: not there, torn, or of another recipe."""
         try:
             description = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / Path(description["tensors"]).name)
             recipe = json.loads(json.dumps(self.recipe.to_json()))
             changed = [k for k, v in recipe.items() if description["recipe"].get(k) != v]
             if changed:
-                raise CheckpointError(f"{folder}: the run to resume was started with other settings for {', '.join(changed)}")
+                raise CheckpointError(
+                    f"{folder}: the run to resume was started with other settings for {', '.join(changed)}"
+                )
             self.model.load_state_dict(_part(tensors, "model."))
             self.average.load_state_dict(_part(tensors, "average."))
             saved = _part(tensors, "optimiser.")
             for name, parameter in self.model.named_parameters():
-                state = {k: v for k, v in ((key, saved.get(f"{name}.{key}")) for key in ("step", "exp_avg", "exp_avg_sq"))}
-                if state["step"] is not None:
+                state = _part(saved, f"{name}.")
+                if state:
                     self.optimiser.state[parameter] = {
-                        k: v if k == "step" else v.to(self.device) for k, v in state.items() if v is not None
+                        k: v if k == "step" else v.to(self.device) for k, v in state.items()
                     }
             self.scaler.load_state_dict(description["scaler"])
             self.step = int(description["step"])
@@ -158,6 +194,8 @@ def run(
     recipe = trainer.recipe
     for step_batches in batches:
         on_step(trainer.advance(step_batches))
+        if not trainer.place.leads:
+            continue
         last = trainer.step == recipe.steps
         if last or trainer.step % recipe.save_every == 0:
             trainer.save(folder)

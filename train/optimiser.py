@@ -1,4 +1,4 @@
-"""AdamW as the paper uses it: no decay on norms, biases, gammas and embeddings; linear warm-up, then a cosine."""
+"""AdamW as the paper uses it: no decay on norms, biases, gammas, embeddings; warm-up, then a cosine."""
 
 import math
 
@@ -12,7 +12,8 @@ UNDECAYED = ("level_embedding", "gamma", "pos_embed", "cls_token", "reg_token", 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Trainable parameters in two groups: decayed matrices, and the rest."""
-    decayed, rest = [], []
+    decayed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             plain = parameter.ndim < 2 or any(part in UNDECAYED for part in name.split("."))
@@ -21,7 +22,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+    return torch.optim.AdamW(
+        parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
+    )
 
 
 def rate_factor(step: int, recipe: Recipe) -> float:

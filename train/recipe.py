@@ -13,35 +13,38 @@ from argus_edge.errors import InputError
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the run at one input size [px] and batch size [images]; small inputs first cost a fraction."""
+    """A stretch of the run at one input and batch size; small inputs first cost a fraction."""
 
     steps: int
-    size: int
-    batch: int
+    size: int  # [px]
+    batch: int  # images of a step, over all processes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. Optimiser settings as the paper (AdamW, cosine); nano learns its ViT from nothing, hence its rate."""
+    """One training run: AdamW and a cosine as the paper; nano learns its ViT from nothing, hence the rate."""
 
     variant: str = "nano"
     tasks: tuple[str, ...] = ("det", "seg", "depth")
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(2400, 128, 8), Phase(600, 192, 8), Phase(450, 320, 8))
+    phases: tuple[Phase, ...] = (Phase(1200, 128, 8), Phase(650, 192, 8), Phase(350, 320, 8))
+    encoder_copies: int = 4  # of each object, matched among the detector's proposals
     scenes: int = 6000  # rendered training scenes, drawn without repetition per epoch
-    shared_images: bool = True  # True: tasks of one data set share a batch and its backbone pass; False: each its own
-    task_weights: Mapping[str, float] = field(default_factory=lambda: {"det": 0.1, "seg": 1.0, "depth": 0.3})
-    learning_rate: float = 6e-4
+    shared_images: bool = (
+        True  # True: tasks of one data set share a batch and its backbone pass; False: each its own
+    )
+    task_weights: Mapping[str, float] = field(default_factory=lambda: {"det": 0.2, "seg": 1.0, "depth": 0.3})
+    learning_rate: float = 3e-4
     weight_decay: float = 0.05
-    warmup: int = 150  # steps
+    warmup: int = 50  # steps
     final_rate: float = 0.01  # of the learning rate, where the cosine ends
-    clip_norm: float = 5.0
-    ema_decay: float = 0.998
+    clip_norm: float = 10.0
+    ema_decay: float = 0.995
     precision: str = "bf16"  # "fp32", "bf16" (autocast), "fp16" (autocast with loss scaling, GPU only)
     workers: int = 1
-    save_every: int = 150  # steps
-    validate_every: int = 600  # steps
-    validate_scenes: int = 60
+    save_every: int = 100  # steps
+    validate_every: int = 350  # steps
+    validate_scenes: int = 40
 
     @property
     def steps(self) -> int:
@@ -100,13 +103,19 @@ def _converted(name: str, value: Any, default: Any, where: str) -> Any:
 def _check(recipe: Recipe, where: str) -> None:
     for phase in recipe.phases:
         if phase.size < 64 or phase.size % 32 or phase.steps < 0 or phase.batch < 1:
-            raise InputError(f"{where}: a phase needs a size in multiples of 32 from 64 px, steps and a batch; got {phase}")
+            raise InputError(
+                f"{where}: a phase needs a size in multiples of 32 from 64 px, steps and a batch; got {phase}"
+            )
     if not recipe.phases or recipe.steps == 0:
         raise InputError(f"{where}: no training steps; give at least one phase with steps")
     if recipe.precision not in ("fp32", "bf16", "fp16"):
         raise InputError(f"{where}: precision must be fp32, bf16 or fp16, got {recipe.precision!r}")
+    if recipe.encoder_copies < 1:
+        raise InputError(f"{where}: encoder_copies must be at least 1, got {recipe.encoder_copies}")
     if recipe.scenes < 1:
         raise InputError(f"{where}: scenes must be at least 1, got {recipe.scenes}")
     missing = [task for task in recipe.tasks if task not in recipe.task_weights]
     if not recipe.tasks or missing:
-        raise InputError(f"{where}: every task needs a weight in task_weights; missing {missing or 'any task'}")
+        raise InputError(
+            f"{where}: every task needs a weight in task_weights; missing {missing or 'any task'}"
+        )

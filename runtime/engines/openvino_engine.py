@@ -44,7 +44,7 @@ class OpenVINOEngine:
             raise EngineError(f"{model_file}: OpenVINO cannot load it: {_cause(error)}") from error
         self._request: Any = request
         self._inputs = {port.get_any_name() for port in compiled.inputs}
-        self._outputs = [port.get_any_name() for port in compiled.outputs]
+        self._outputs = [_output_name(port) for port in compiled.outputs]
 
     @staticmethod
     def version() -> str:
@@ -67,6 +67,12 @@ class OpenVINOEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._request = None
+
+
+def _output_name(port: Any) -> str:
+    """The graph output's own name: where OpenVINO dropped a cast, the port also carries the name before it."""
+    own = str(port.node.friendly_name).removesuffix("/sink_port_0")
+    return own if own in port.names else str(port.get_any_name())
 
 
 def _float_type(precision: Precision, capabilities: list[str]) -> str:

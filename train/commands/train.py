@@ -15,13 +15,18 @@ from argus_edge.train.recipe import Recipe, load_recipe, recipe_from
 
 if TYPE_CHECKING:
     from argus_edge.train.loop import StepReport, Trainer
+    from argus_edge.train.model.argus import Argus
 
 RECIPE_OPTIONS = ("variant", "tasks", "seed", "precision", "workers", "scenes", "learning_rate")
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="argus-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run (default: %(default)s)")
+    p = argparse.ArgumentParser(
+        prog="argus-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("runs/nano"), help="folder of the run (default: %(default)s)"
+    )
     p.add_argument("--recipe", type=Path, help="YAML or JSON file that overrides the default recipe")
     p.add_argument("--variant", help="nano, small or base")
     p.add_argument("--tasks", type=lambda s: s.split(","), help="comma-separated, such as det,seg,depth")
@@ -33,7 +38,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, help="processes that load and augment")
     p.add_argument("--cache", type=Path, help="folder that keeps rendered scenes (default: OUT/scenes)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    p.add_argument("--pretrained", action="store_true", help="start from the published ViT weights (through timm)")
+    p.add_argument(
+        "--pretrained", action="store_true", help="start from the published ViT weights (through timm)"
+    )
+    p.add_argument("--init", type=Path, help="checkpoint folder whose weights to start from")
     p.add_argument("--resume", action="store_true", help="continue the run in OUT")
     return p
 
@@ -48,7 +56,9 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
             triples = [tuple(int(n) for n in phase.split(":")) for phase in arguments.phases.split(",")]
             values["phases"] = [{"steps": s, "size": px, "batch": b} for s, px, b in triples]
         except ValueError as error:
-            raise InputError(f"--phases {arguments.phases!r}: expected steps:size:batch[,...] in whole numbers") from error
+            raise InputError(
+                f"--phases {arguments.phases!r}: expected steps:size:batch[,...] in whole numbers"
+            ) from error
     return recipe_from(values, "command line")
 
 
@@ -58,32 +68,50 @@ def train(arguments: argparse.Namespace) -> int:
     from torch.utils.data import DataLoader
 
     from argus_edge.train.batches import StepBatches, scene_source
-    from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
     from argus_edge.train.loop import Trainer, run
-    from argus_edge.train.model.build import build_model, variant_named
+    from argus_edge.train.processes import join_processes
 
     device = _device(arguments.device)
     out: Path = arguments.out
     if not arguments.resume and (out / "state.json").exists():
         raise InputError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
     torch.manual_seed(recipe.seed)
-    classes = {"det": DET_CLASSES, "seg": SEG_CLASSES}
-    model = build_model(variant_named(recipe.variant), recipe.tasks, classes, arguments.pretrained)
-    trainer = Trainer(model, recipe, device)
+    place = join_processes(device)
+    trainer = Trainer(_initial_model(arguments, recipe), recipe, device, place)
     if arguments.resume:
         trainer.restore(out)
     scenes = scene_source(recipe, arguments.cache or out / "scenes")
     loader = DataLoader(
-        StepBatches(recipe, scenes),
+        StepBatches(recipe, scenes, place),
         batch_size=None,
         sampler=range(trainer.step, recipe.steps),
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
     )
+    if not place.leads:
+        run(trainer, loader, out, lambda _: None, lambda _: None)
+        return 0
     with Journal(out, trainer, shlex.join(["argus-train", *arguments.argv])) as journal:
         run(trainer, loader, out, journal.on_step, journal.on_validate)
     print(out / "checkpoint")
     return 0
+
+
+def _initial_model(arguments: argparse.Namespace, recipe: Recipe) -> "Argus":
+    from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+    from argus_edge.train.model.build import build_model, variant_named
+    from argus_edge.train.model.checkpoint import load_checkpoint
+
+    if arguments.init is None:
+        classes = {"det": DET_CLASSES, "seg": SEG_CLASSES}
+        return build_model(variant_named(recipe.variant), recipe.tasks, classes, arguments.pretrained)
+    model, info = load_checkpoint(arguments.init)
+    if (info.variant, info.tasks) != (recipe.variant, recipe.tasks):
+        raise InputError(
+            f"--init {arguments.init}: holds {info.variant} for {','.join(info.tasks)}; "
+            f"this run trains {recipe.variant} for {','.join(recipe.tasks)}"
+        )
+    return model
 
 
 def _device(name: str) -> Any:
@@ -98,11 +126,18 @@ def _device(name: str) -> Any:
 
 
 class Journal:
-    """What a run shows and keeps: progress bar, TensorBoard, log.jsonl, the curve, and the averaged checkpoint."""
+    """What a run shows and keeps: progress, TensorBoard, log.jsonl, the curve, the averaged checkpoint."""
 
     def __init__(self, out: Path, trainer: "Trainer", command: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from torch.utils.tensorboard import SummaryWriter
 
         out.mkdir(parents=True, exist_ok=True)
@@ -129,7 +164,9 @@ class Journal:
         self.images += report.images
         seconds = time.perf_counter() - self.clock
         losses = "  ".join(f"{task} {loss:.3f}" for task, loss in report.losses.items())
-        self.progress.update(self.bar, completed=report.step, losses=f"{losses}  {self.images / seconds:.1f} img/s")
+        self.progress.update(
+            self.bar, completed=report.step, losses=f"{losses}  {self.images / seconds:.1f} img/s"
+        )
         if report.step % 10 == 0:
             values = {f"loss/{task}": loss for task, loss in report.losses.items()}
             values |= {"learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
@@ -148,14 +185,21 @@ class Journal:
         recipe = self.recipe
         size, first = recipe.phases[-1].size, get_split("val").first
         info = CheckpointInfo(
-            recipe.variant, recipe.tasks, {"det": DET_CLASSES, "seg": SEG_CLASSES}, size, self.command, recipe.to_json()
+            recipe.variant,
+            recipe.tasks,
+            {"det": DET_CLASSES, "seg": SEG_CLASSES},
+            size,
+            self.command,
+            recipe.to_json(),
         )
         scenes = SceneDataset(first, recipe.validate_scenes, size, self.out / "val-scenes")
         bar = self.progress.add_task("", total=len(scenes), losses="validating")
         predictor = TorchPredictor(trainer.average, info)
         metrics = validate(predictor, scenes, recipe.tasks, lambda: self.progress.advance(bar))
         self.progress.remove_task(bar)
-        self._record(trainer.step, {f"{t}/{name}": value for t, m in metrics.items() for name, value in m.items()})
+        self._record(
+            trainer.step, {f"{t}/{name}": value for t, m in metrics.items() for name, value in m.items()}
+        )
         measured = {"step": trainer.step, "scenes": recipe.validate_scenes, "first_seed": first, **metrics}
         save_checkpoint(self.out / "checkpoint", trainer.average, _with_metrics(info, measured))
         plot_curve(self.out)
@@ -184,7 +228,9 @@ def plot_curve(out: Path) -> None:
     for axis, wanted in ((above, "loss/"), (below, ("det/AP", "seg/mIoU", "depth/delta1"))):
         for name in sorted({k for row in rows for k in row if k.startswith(wanted) and k != "det/APs"}):
             points = [(row["step"], row[name]) for row in rows if name in row]
-            axis.plot(*zip(*points, strict=True), label=name, marker=None if axis is above else "o", markersize=3)
+            axis.plot(
+                *zip(*points, strict=True), label=name, marker=None if axis is above else "o", markersize=3
+            )
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     above.set_yscale("log")

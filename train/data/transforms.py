@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from argus_edge.train.data.scenes import Scene
 
+MIN_INSIDE = 0.3  # of a box's area, for the object to count in a crop
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -21,12 +23,21 @@ class Sample:
 
 
 def make_sample(scene: Scene, size: int, rng: np.random.Generator | None) -> Sample:
-    """A scene resized to `size`; flipped and coloured at random unless `rng` is None."""
-    height, width = scene.image.shape[:2]
-    image, labels, depth = scene.image, scene.labels, scene.depth
-    corners = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 4)
-    corners = corners / np.array([width, height, width, height], np.float32)
-    if (height, width) != (size, size):
+    """A square scene resized to `size`; cropped, flipped and coloured at random unless `rng` is None.
+
+    Depth is told as the scene's own camera would see the resized picture: what is half as large is twice as
+    far. So a model trained on small pictures is right on large ones.
+    """
+    native = scene.image.shape[0]
+    side, x, y = native, 0, 0
+    if rng is not None and size < native:
+        side = int(rng.integers(size, native + 1))
+        x, y = (int(offset) for offset in rng.integers(0, native - side + 1, 2))
+    window = (slice(y, y + side), slice(x, x + side))
+    image, labels = scene.image[window], scene.labels[window]
+    depth = scene.depth[window] * np.float32(side / size)
+    corners, classes = _crop_boxes(scene, x, y, side)
+    if side != size:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
         labels = np.asarray(cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
         depth = np.asarray(cv2.resize(depth, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
@@ -39,10 +50,20 @@ def make_sample(scene: Scene, size: int, rng: np.random.Generator | None) -> Sam
     return Sample(
         np.ascontiguousarray(image),
         boxes.astype(np.float32),
-        np.array([o.class_id for o in scene.objects], np.int64),
+        classes,
         np.ascontiguousarray(labels),
         np.ascontiguousarray(depth, np.float32),
     )
+
+
+def _crop_boxes(scene: Scene, x: int, y: int, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Corners (M, 4) in [0, 1] of the window, and classes (M,), of the objects well inside it."""
+    boxes = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 4)
+    classes = np.array([o.class_id for o in scene.objects], np.int64)
+    inside = (boxes - np.array([x, y, x, y], np.float32)).clip(0, side)
+    area, whole = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (inside, boxes))
+    kept = area > MIN_INSIDE * whole
+    return inside[kept] / np.float32(side), classes[kept]
 
 
 def jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

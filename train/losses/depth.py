@@ -1,6 +1,7 @@
 """Depth losses: scale-invariant logarithmic error and multi-scale gradient matching.
 
-Sources: SILog in AdaBins' form (arXiv 2011.14141), pooled over the batch; gradients as MegaDepth (arXiv 1804.00607).
+Sources: SILog in AdaBins' form (arXiv 2011.14141), pooled over the batch; gradients as MegaDepth
+(arXiv 1804.00607).
 """
 
 import torch
@@ -16,7 +17,10 @@ def silog(log_error: Tensor) -> Tensor:
 
 
 def gradient_matching(error: Tensor, valid: Tensor) -> Tensor:
-    """Mean |dx g| + |dy g| over pairs of valid pixels, summed over scales 1, 1/2, 1/4, 1/8. error, valid (B, H, W)."""
+    """Mean |dx g| + |dy g| over pairs of valid pixels, summed over scales 1, 1/2, 1/4, 1/8.
+
+    error g and valid (bool) (B, H, W).
+    """
     total = torch.zeros((), device=error.device)
     for scale in range(SCALES):
         step = 2**scale

@@ -1,4 +1,4 @@
-"""Mask DINO's box and class losses: Hungarian matching, focal loss, L1, GIoU, denoising copies, all layers summed.
+"""Mask DINO's box and class losses: Hungarian matching, focal, L1, GIoU, denoising copies, all layers summed.
 
 Source: Mask DINO (arXiv 2206.02777), with the weights of its published configuration.
 """
@@ -29,6 +29,7 @@ class DetectionWeights:
     classes: float = 4.0
     l1: float = 5.0
     giou: float = 2.0
+    encoder_copies: int = 1  # how often each object is matched among the encoder's proposals; 1 as published
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def match(
             + weights.l1 * torch.cdist(boxes, target.boxes, p=1)
             - weights.giou * generalised_iou(to_corners(boxes)[:, None], to_corners(target.boxes)[None])
         )
-        rows, columns = linear_sum_assignment(cost.cpu().numpy())
-        pairs.append((torch.as_tensor(rows, device=boxes.device), torch.as_tensor(columns, device=boxes.device)))
+        # What is not a number matches last: the loss then says so, where scipy would refuse the whole matrix.
+        rows, columns = linear_sum_assignment(cost.nan_to_num(nan=1e9).cpu().numpy())
+        device = boxes.device
+        pairs.append((torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)))
     return pairs
 
 
@@ -90,7 +93,10 @@ def prediction_loss(
     weights: DetectionWeights,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum for one output. `objects` normalises; `counted` (B, Q) masks padding queries out of the class loss."""
+    """Weighted sum for one output.
+
+    `objects` normalises; `counted` (B, Q), 1 or 0, masks padding queries out of the class loss.
+    """
     wanted = torch.zeros_like(prediction.logits)
     chosen, truth = [], []
     for image, (queries, indices) in enumerate(pairs):
@@ -113,7 +119,7 @@ def make_denoising(
     settings: DenoisingSettings,
     generator: torch.Generator,
 ) -> Denoising | None:
-    """Noised copies of the true objects in groups that cannot see each other; None where no image has an object."""
+    """Noised copies of the true objects in groups that cannot see each other; None without objects."""
     most = max(len(t.labels) for t in targets)
     if most == 0:
         return None
@@ -145,12 +151,18 @@ def make_denoising(
 def detection_loss(
     outputs: DetectionOutputs, targets: Sequence[BoxTargets], weights: DetectionWeights | None = None
 ) -> Tensor:
-    """Sum over the encoder's proposals, the initial queries, every layer, and the denoising copies of the latter."""
+    """Sum over the encoder's proposals, the initial queries, all layers, and their denoising copies."""
     weights = weights or DetectionWeights()
     objects = float(max(1, sum(len(t.labels) for t in targets)))
     total = torch.zeros((), device=outputs.encoder.logits.device)
-    for prediction in (outputs.encoder, *outputs.layers):
-        total = total + prediction_loss(prediction, targets, match(prediction, targets, weights), objects, weights)
+    for prediction in outputs.layers:
+        pairs = match(prediction, targets, weights)
+        total = total + prediction_loss(prediction, targets, pairs, objects, weights)
+    # One-to-many matching (H-DETR, arXiv 2207.13080) makes the encoder learn from few images.
+    copies = weights.encoder_copies
+    repeated = [BoxTargets(t.labels.repeat(copies), t.boxes.repeat(copies, 1)) for t in targets]
+    pairs = match(outputs.encoder, repeated, weights)
+    total = total + prediction_loss(outputs.encoder, repeated, pairs, objects * copies, weights)
     if outputs.denoising:
         total = total + _denoising_loss(outputs.denoising, targets, objects, weights)
     return total

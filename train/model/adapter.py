@@ -1,8 +1,8 @@
-"""The trainable adapter beside the ViT: spatial prior, interactions, projection to the feature pyramid F0..F3.
+"""The trainable adapter beside the ViT: spatial prior, interactions, projection to the pyramid F0..F3.
 
-Source: ViT-Adapter (arXiv 2205.08534) with the changes of Argus (CVPR 2025): GroupNorm in the spatial prior and the
-projection, and the ViT tokens scaled before they interact. Where the paper leaves a question open (the scale's
-value) the choice is one argument away.
+Source: ViT-Adapter (arXiv 2205.08534) with the changes of Argus (CVPR 2025): GroupNorm in the spatial prior
+and the projection, and the ViT tokens scaled before they interact. Where the paper leaves a question open
+(the scale's value) the choice is one argument away.
 """
 
 import math
@@ -56,7 +56,7 @@ class SpatialPrior(nn.Module):
 
 
 class Injector(nn.Module):
-    """Spatial tokens into ViT tokens; gamma starts at zero, so that the untrained adapter leaves the ViT as it was."""
+    """Spatial tokens into ViT tokens; gamma starts at zero, so an untrained adapter leaves the ViT as is."""
 
     def __init__(self, width: int, heads: int, points: int, ratio: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Injector(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(width))
 
     def forward(self, vit: Tensor, centres: Tensor, spatial: Tensor, shapes: Sequence[Shape]) -> Tensor:
-        attended = self.attention(self.query_norm(vit), centres, self.value_norm(spatial), shapes)
+        attended: Tensor = self.attention(self.query_norm(vit), centres, self.value_norm(spatial), shapes)
         return vit + self.gamma * attended
 
 
@@ -101,11 +101,12 @@ class Extractor(nn.Module):
     ) -> Tensor:
         attended = self.attention(self.query_norm(spatial), centres, self.value_norm(vit), [vit_shape])
         spatial = spatial + attended
-        return spatial + self.ffn(self.ffn_norm(spatial), shapes)
+        refined: Tensor = self.ffn(self.ffn_norm(spatial), shapes)
+        return spatial + refined
 
 
 class Adapter(nn.Module):
-    """Runs a backbone stage by stage, exchanging features with a spatial prior, and returns the pyramid F0..F3."""
+    """Runs a backbone stage by stage, exchanging features with a spatial prior, into the pyramid F0..F3."""
 
     def __init__(
         self,
@@ -142,10 +143,12 @@ class Adapter(nn.Module):
         nn.init.normal_(self.level_embedding)
 
     def forward(self, image: Tensor, backbone: Backbone) -> list[Tensor]:
-        """image (B, 3, H, W), normalised RGB, H and W multiples of 32 -> F0..F3, (B, C, H/s, W/s) at s = 4, 8, 16, 32."""
+        """image (B, 3, H, W), normalised RGB, H and W multiples of 32 [px] -> F0..F3, (B, C, H/s, W/s) at
+        s = 4, 8, 16, 32.
+        """
         height, width = image.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(f"the adapter needs height and width in multiples of 32 px, got {height}x{width}")
+            raise ValueError(f"the adapter needs sides in multiples of 32 px, got {height}x{width}")
         shapes = [(height // s, width // s) for s in (8, 16, 32)]
         vit_shape = (height // STRIDE, width // STRIDE)
         spatial_centres = pixel_centres(shapes, image)[None]
@@ -166,16 +169,20 @@ class Adapter(nn.Module):
     def _project(self, f0: Tensor, spatial: Tensor, shapes: Sequence[Shape], vit: Tensor) -> list[Tensor]:
         c2, c3, c4 = _split_levels(spatial, shapes)
         pyramid = [f0 + self.up(c2), c2, c3, c4]
-        return [
-            norm(level + (vit if level.shape[-2:] == vit.shape[-2:] else resize(vit, level.shape[-2:])))
-            for norm, level in zip(self.norms, pyramid, strict=True)
-        ]
+        size4, size8 = (f0.shape[-2], f0.shape[-1]), (c2.shape[-2], c2.shape[-1])
+        # Halving bilinearly is averaging 2x2 cells; spelled as the latter, since OpenVINO 2026.4 computes the
+        # former wrongly in fp32 when an addition and a GroupNorm follow.
+        tokens = [resize(vit, size4), resize(vit, size8), vit, functional.avg_pool2d(vit, 2)]
+        return [norm(level + token) for norm, level, token in zip(self.norms, pyramid, tokens, strict=True)]
 
     @torch.no_grad()
     def measure_scales(self, images: Sequence[Tensor], backbone: Backbone) -> None:
-        """Set the constant scales to 1/RMS of the patch tokens entering each stage, over `images` (B, 3, H, W) each."""
+        """Set the constant scales to 1/RMS of the patch tokens entering each stage.
+
+        images (B, 3, H, W) each, normalised RGB.
+        """
         if self.vit_scale != "const":
-            raise ValueError(f"scales are measured for vit_scale='const', this adapter has {self.vit_scale!r}")
+            raise ValueError(f"scales are measured for vit_scale 'const', not for {self.vit_scale!r}")
         squares = torch.zeros_like(self.scale)
         for image in images:
             prefix, vit = backbone.embed(image)

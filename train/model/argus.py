@@ -29,7 +29,9 @@ class Argus(nn.Module):
         self.decoders = nn.ModuleDict(decoders)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """image (B, 3, H, W), normalised RGB, H and W multiples of 32 -> F0..F3, (B, C, H/s, W/s) at s = 4, 8, 16, 32."""
+        """image (B, 3, H, W), normalised RGB, H and W multiples of 32 [px] -> F0..F3, (B, C, H/s, W/s) at
+        s = 4, 8, 16, 32.
+        """
         return self.adapter(image, self.backbone)  # type: ignore[no-any-return]
 
     def infer(self, task: str, features: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,11 @@
 """The ViT, through timm. This is the one file of the project that imports timm.
 
-Source: DINOv2 (arXiv 2304.07193). Patch 14 against the pyramid's strides 4 to 32 is solved by showing the ViT the image
-resized by 14/16, so that its token grid is exactly H/16 x W/16 and its weights see the input they were trained on.
+Source: DINOv2 (arXiv 2304.07193). Patch 14 against the pyramid's strides 4 to 32 is solved by showing the ViT
+the image resized by 14/16, so that its token grid is exactly H/16 x W/16 and its weights see the input they
+were trained on.
 """
+
+from typing import Any
 
 import timm
 import torch
@@ -30,7 +33,8 @@ class Backbone(nn.Module):
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 3, H, W), normalised RGB -> prefix tokens (B, R, C) (class, registers) and patch tokens
-        (B, H/16 * W/16, C), positions added."""
+        (B, H/16 * W/16, C), positions added.
+        """
         height, width = image.shape[-2] // STRIDE * self.patch, image.shape[-1] // STRIDE * self.patch
         if self.patch != STRIDE:
             image = resize(image, (height, width))
@@ -38,7 +42,10 @@ class Backbone(nn.Module):
         return tokens[:, : self.vit.num_prefix_tokens], tokens[:, self.vit.num_prefix_tokens :]
 
     def run_stage(self, index: int, prefix: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """The blocks of one stage over all tokens. Gradients pass through frozen blocks to what changed their input."""
+        """The blocks of one stage over all tokens.
+
+        Gradients pass through frozen blocks to what changed their input.
+        """
         tokens = torch.cat([prefix, patches], dim=1)
         for block in self.stages[index]:
             tokens = self.vit.blocks[block](tokens)
@@ -51,6 +58,7 @@ class Backbone(nn.Module):
 
 def build_backbone(name: str, input_size: int, frozen: bool, pretrained: bool) -> Backbone:
     """`name` as in timm; `input_size` [px] is the native grid of an untrained ViT."""
-    options = {} if pretrained or frozen else {"img_size": input_size}
+    options: dict[str, Any] = {} if pretrained or frozen else {"img_size": input_size}
     vit = timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True, **options)
+    assert isinstance(vit, VisionTransformer)
     return Backbone(vit, frozen)

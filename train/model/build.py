@@ -71,7 +71,10 @@ def build_adapter(variant: Variant) -> Adapter:
 def build_decoder(variant: Variant, task: str, classes: Sequence[str]) -> nn.Module:
     """The decoder of `task`, untrained; `classes` empty for tasks without any."""
     n, width = DECODERS[variant], BACKBONES[variant].width
-    match require_built(task).decoder:
+    decoder = require_built(task).decoder
+    if decoder in ("mask_dino", "upernet") and not classes:
+        raise InputError(f"task {task!r} needs the names of its classes, got none")
+    match decoder:
         case "mask_dino":
             return MaskDINO(
                 width, len(classes), n.det_dim, n.det_queries, n.det_encoder, n.det_decoder, n.det_ffn

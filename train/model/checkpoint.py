@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of model.json, backbone.safetensors (ViT and adapter) and one <task>.safetensors per decoder.
+"""Checkpoints: a folder of model.json, backbone.safetensors (ViT, adapter), <task>.safetensors per decoder.
 
 Weights are stored in half precision and computed in single; a model is saved and read without pickle.
 """
@@ -6,7 +6,6 @@ Weights are stored in half precision and computed in single; a model is saved an
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from argus_edge.errors import ArgusError, CheckpointError
@@ -43,7 +42,7 @@ def save_checkpoint(path: Path, model: Argus, info: CheckpointInfo) -> None:
     """Write the folder `path`; each file is replaced atomically, model.json last."""
     path.mkdir(parents=True, exist_ok=True)
     parts = {"backbone": nn.ModuleList([model.backbone, model.adapter]).state_dict()}
-    parts |= {task: model.decoders[task].state_dict() for task in info.tasks}
+    parts |= {task: _deployed(model.decoders[task]) for task in info.tasks}
     for name, tensors in parts.items():
         write_tensors(path / f"{name}.safetensors", {k: _stored(v) for k, v in tensors.items()})
     text = json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(info)}, indent=2) + "\n"
@@ -51,7 +50,10 @@ def save_checkpoint(path: Path, model: Argus, info: CheckpointInfo) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[Argus, CheckpointInfo]:
-    """The model (evaluation mode, CPU) and its description. Raises CheckpointError naming the file at fault."""
+    """The model (evaluation mode, CPU) and its description.
+
+    Raises CheckpointError naming the file at fault.
+    """
     info = read_info(path)
     try:
         model = build_model(variant_named(info.variant), info.tasks, info.classes)
@@ -75,37 +77,53 @@ def read_info(path: Path) -> CheckpointInfo:
         version = values.pop("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{file}: format version {version!r}, this version reads {FORMAT_VERSION}")
-        classes = {str(task): tuple(str(n) for n in names) for task, names in values.pop("classes").items()}
-        tasks = tuple(str(task) for task in values.pop("tasks"))
+        classes = {task: _names(names) for task, names in values.pop("classes").items()}
+        tasks = _names(values.pop("tasks"))
         size = values.pop("input_size")
         info = CheckpointInfo(tasks=tasks, classes=classes, input_size=size, **values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not a valid description ({error!r}); train or fetch the checkpoint again") from error
+        for name, kind in (("command", str), ("recipe", dict), ("metrics", dict)):
+            if not isinstance(getattr(info, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file}: not a valid description ({error!r}); train or fetch the checkpoint again"
+        ) from error
     if not isinstance(size, int) or size < 64 or size % 32:
         raise CheckpointError(f"{file}: input_size must be a multiple of 32 from 64 px, got {size!r}")
     return info
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
-        name = temporary.name
-    try:
-        save_file(dict(tensors), name)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, save(dict(tensors)))  # save_file would leave a file that only its owner can read
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
-        temporary.write(data)
-    os.replace(temporary.name, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _stored(tensor: Tensor) -> Tensor:
     tensor = tensor.detach().cpu().contiguous().clone()
-    return tensor.half() if tensor.is_floating_point() else tensor
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor  # beyond the range of half
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise TypeError(f"expected a list of names, got {str(values)[:60]!r}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"a name occurs twice in {str(values)[:60]}")
+    return tuple(values)
+
+
+def _deployed(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors without what only training needs; that starts anew where a checkpoint is trained on."""
+    parts: tuple[str, ...] = getattr(module, "training_only", ())
+    return {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in parts}
 
 
 def _load_part(path: Path, module: nn.Module) -> None:
@@ -113,14 +131,16 @@ def _load_part(path: Path, module: nn.Module) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not readable as safetensors ({error})") from error
-    expected = module.state_dict()
+    expected = _deployed(module)
     wrong = sorted(set(tensors) ^ set(expected)) + sorted(
         name for name in set(tensors) & set(expected) if tensors[name].shape != expected[name].shape
     )
     if wrong:
         raise CheckpointError(
-            f"{path}: {len(wrong)} tensors are missing, unknown or of another shape for this model, first {wrong[0]!r}"
+            f"{path}: {len(wrong)} tensors are missing, unknown or of another shape for this model, "
+            f"first {wrong[0]!r}"
         )
-    module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    floats = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    module.load_state_dict({**module.state_dict(), **floats})
     if not all(torch.isfinite(p).all() for p in module.state_dict().values() if p.is_floating_point()):
         raise CheckpointError(f"{path}: holds values that are not finite")

@@ -1,7 +1,7 @@
 """Multi-scale deformable attention.
 
-Source: Deformable DETR (arXiv 2010.04159) with the value `ratio` of ViT-Adapter (arXiv 2205.08534). Sampling equals
-`grid_sample(align_corners=False, padding_mode="zeros")` on `2 * location - 1`.
+Source: Deformable DETR (arXiv 2010.04159) with the value `ratio` of ViT-Adapter (arXiv 2205.08534). Sampling
+equals `grid_sample(align_corners=False, padding_mode="zeros")` on `2 * location - 1`.
 """
 
 import math
@@ -15,7 +15,7 @@ Shape = tuple[int, int]
 
 
 def pixel_centres(shapes: Sequence[Shape], like: Tensor) -> Tensor:
-    """Normalised (x, y) centres in [0, 1] of every cell of the maps `shapes` (h, w), level after level: (N, 2)."""
+    """Normalised (x, y) centres in [0, 1] of all cells of maps `shapes` (h, w), level by level: (N, 2)."""
     centres = []
     for height, width in shapes:
         y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
@@ -33,14 +33,15 @@ def sample_values(value: Tensor, shapes: Sequence[Shape], locations: Tensor, wei
     """
     batch, _, heads, depth = value.shape
     queries, points = locations.shape[1], locations.shape[4]
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
-    weights = weights.permute(3, 0, 2, 1, 4).reshape(len(shapes), batch * heads, 1, queries, points)
+    # Points before queries: the sum over points then runs along whole rows.
+    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2)
+    weights = weights.permute(3, 0, 2, 4, 1).reshape(len(shapes), batch * heads, 1, points, queries)
     levels = value.split([height * width for height, width in shapes], dim=1)
     total: Tensor | None = None
     for level, (height, width) in enumerate(shapes):
         maps = levels[level].permute(0, 2, 3, 1).reshape(batch * heads, depth, height, width)
         sampled = functional.grid_sample(maps, grids[level], "bilinear", "zeros", align_corners=False)
-        part = (sampled * weights[level]).sum(-1)
+        part = (sampled * weights[level]).sum(-2)
         total = part if total is None else total + part
     assert total is not None
     return total.reshape(batch, heads * depth, queries).transpose(1, 2)
@@ -79,8 +80,8 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Sequence[Shape]) -> Tensor:
-        """query (B, Q, C); reference (B or 1, Q, 2) xy points or (B, Q, 4) cxcywh boxes in [0, 1], shared by the levels;
-        source (B, N, C) with N the cells of the maps `shapes`, level after level. Returns (B, Q, C).
+        """query (B, Q, C); reference (B or 1, Q, 2) xy points or (B, Q, 4) cxcywh boxes in [0, 1], shared by
+        the levels; source (B, N, C), N the cells of the maps `shapes`, level after level. Returns (B, Q, C).
         """
         batch, queries, _ = query.shape
         form = (batch, queries, self.heads, self.levels, self.points)

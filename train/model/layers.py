@@ -1,6 +1,7 @@
 """Small blocks that several parts share."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +16,16 @@ def group_norm(groups: int) -> Norm:
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias ("same" padding), norm, ReLU: (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), norm(outputs), nn.ReLU(inplace=True)
-    )
+    """(B, inputs, H, W) -> (B, outputs, H/stride, W/stride): "same" convolution without bias, norm, ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, norm(outputs), nn.ReLU(inplace=True))
 
 
 def mlp(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
     """`layers` linear layers with ReLU between them, over the last dimension."""
     widths = [inputs] + [hidden] * (layers - 1) + [outputs]
     parts: list[nn.Module] = []
-    for index, (left, right) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for index, (left, right) in enumerate(pairwise(widths)):
         parts += [nn.ReLU(inplace=True)] if index else []
         parts.append(nn.Linear(left, right))
     return nn.Sequential(*parts)
@@ -54,7 +54,8 @@ class Attention(nn.Module):
         """query (B, Q, C), key and value (B, N, C); mask (Q, N), True = may attend. Returns (B, Q, C)."""
 
         def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            heads: Tensor = x.unflatten(-1, (self.heads, -1))
+            return heads.transpose(1, 2)
 
         mixed = functional.scaled_dot_product_attention(
             split(self.query(query)), split(self.key(key)), split(self.value(value)), attn_mask=mask
@@ -64,7 +65,7 @@ class Attention(nn.Module):
 
 
 def sine_embedding(position: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
-    """position (..., D) in [0, 1] -> (..., D * features): sine/cosine of each coordinate times 2 pi (DETR)."""
+    """position (..., D) in [0, 1] -> (..., D * features): sines of each coordinate times 2 pi (DETR)."""
     exponent = torch.arange(features, dtype=position.dtype, device=position.device) // 2 * (2.0 / features)
     angle = position.unsqueeze(-1) * (2 * torch.pi) / temperature**exponent
     pairs = torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1)

@@ -1,7 +1,7 @@
 """DPT: dense maps.
 
-Source: DPT (arXiv 2103.13413). Its "reassemble" stage turns ViT taps into a pyramid; ours exists already, so it is one
-3x3 convolution per level. Fusion resizes with align_corners=True, as the original.
+Source: DPT (arXiv 2103.13413). Its "reassemble" stage turns ViT taps into a pyramid; ours exists already, so
+it is one 3x3 convolution per level. Fusion resizes with align_corners=True, as the original.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Not in place: the identity needs x as it came.
-        return x + self.conv2(functional.relu(self.conv1(functional.relu(x))))
+        residual: Tensor = self.conv2(functional.relu(self.conv1(functional.relu(x))))
+        return x + residual
 
 
 class Fusion(nn.Module):
@@ -63,8 +64,8 @@ class DPTTrunk(nn.Module):
 class DPTDepth(nn.Module):
     """F0..F3 -> depth [m] at full resolution.
 
-    The last activation is a softplus where DPT has a ReLU: trained from scratch, a ReLU that undershoots has no gradient
-    left while the logarithmic loss is at its largest.
+    The last activation is a softplus where DPT has a ReLU: trained from scratch, a ReLU that undershoots has
+    no gradient left while the logarithmic loss is at its largest.
     """
 
     levels = (0, 1, 2, 3)
@@ -77,6 +78,7 @@ class DPTDepth(nn.Module):
         self.reduce = nn.Conv2d(channels, channels // 2, 3, 1, 1)
         self.refine = nn.Conv2d(channels // 2, hidden, 3, 1, 1)
         self.regress = nn.Conv2d(hidden, 1, 1)
+        assert self.regress.bias is not None
         nn.init.constant_(self.regress.bias, typical_depth)
 
     def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:

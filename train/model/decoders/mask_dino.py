@@ -1,8 +1,9 @@
 """Mask DINO, box branch.
 
-Source: Mask DINO (arXiv 2206.02777) on DINO (arXiv 2203.03605) and Deformable DETR: a deformable encoder over F1..F3 and a
-fourth level, two-stage query selection, decoder layers with iterative boxes and "look forward twice", denoising queries.
-Levels run from fine to coarse (DINO's order), so that the proposals' size prior 0.05 * 2^level grows with the stride.
+Source: Mask DINO (arXiv 2206.02777) on DINO (arXiv 2203.03605) and Deformable DETR: a deformable encoder over
+F1..F3 and a fourth level, two-stage query selection, decoder layers with iterative boxes and "look forward
+twice", denoising queries. Levels run from fine to coarse (DINO's order), so that the proposals' size prior
+0.05 * 2^level grows with the stride.
 """
 
 import math
@@ -94,8 +95,8 @@ class Encoder(nn.Module):
         shapes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
         tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
         centres = pixel_centres(shapes, tokens)
-        per_level = [h * w for h, w in shapes]
-        levels = torch.cat([e.expand(n, -1) for e, n in zip(self.level_embedding.unbind(), per_level, strict=True)])
+        embeddings = zip(self.level_embedding.unbind(), shapes, strict=True)
+        levels = torch.cat([embedding.expand(h * w, -1) for embedding, (h, w) in embeddings])
         position = sine_embedding(centres.flip(-1), tokens.shape[-1] // 2) + levels
         for layer in self.layers:
             tokens = layer(tokens, position, centres[None], shapes)
@@ -115,7 +116,13 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, position: Tensor, boxes: Tensor, memory: Tensor, shapes: Sequence[Shape], mask: Tensor | None
+        self,
+        x: Tensor,
+        position: Tensor,
+        boxes: Tensor,
+        memory: Tensor,
+        shapes: Sequence[Shape],
+        mask: Tensor | None,
     ) -> Tensor:
         located = x + position
         x = self.norm1(x + self.self_attention(located, located, x, mask))
@@ -125,7 +132,10 @@ class DecoderLayer(nn.Module):
 
 
 class MaskDINO(nn.Module):
-    """F1..F3 -> boxes and classes. `queries` are selected from the memory; `top` of queries x classes are answered."""
+    """F1..F3 -> boxes and classes.
+
+    `queries` are selected from the memory; `top` of queries x classes are answered.
+    """
 
     levels = (1, 2, 3)
 
@@ -152,8 +162,10 @@ class MaskDINO(nn.Module):
         self.regress = mlp(dim, dim, 4, 3)
         self.label_embedding = nn.Embedding(classes, dim)
         nn.init.constant_(self.classify.bias, -math.log((1 - PRIOR) / PRIOR))
-        nn.init.zeros_(self.regress[-1].weight)
-        nn.init.zeros_(self.regress[-1].bias)
+        last = self.regress[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, features: Sequence[Tensor], denoising: Denoising | None = None) -> DetectionOutputs:
         """features: F1, F2, F3."""
@@ -175,7 +187,9 @@ class MaskDINO(nn.Module):
         )
 
     def infer(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
-        """-> `boxes` (B, top, 4) xyxy in [0, 1] of the network input, `scores` (B, top) descending, `classes` (B, top) int32."""
+        """-> `boxes` (B, top, 4) xyxy in [0, 1] of the network input, `scores` (B, top) descending, `classes`
+        (B, top) int32.
+        """
         memory, shapes = self.encoder(features)
         content, encoder = self._select(memory, shapes)
         last = self._decode(content, encoder.boxes, memory, shapes, None)[-1]
@@ -206,8 +220,8 @@ class MaskDINO(nn.Module):
             content = layer(content, self.position(embedded), boxes, memory, shapes, mask)
             normed = self.decoder_norm(content)
             delta = self.regress(normed).float()
-            # "Look forward twice": the loss reaches this layer's box change and the one before it; the next layer
-            # starts from the box without gradient.
+            # "Look forward twice": the loss reaches this layer's box change and the one before it; the next
+            # layer starts from the box without gradient.
             looked = (delta + inverse_sigmoid(previous)).sigmoid()
             previous = (delta + inverse_sigmoid(boxes)).sigmoid()
             boxes = previous.detach()

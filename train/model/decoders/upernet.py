@@ -48,10 +48,19 @@ class PyramidPooling(nn.Module):
         return merged
 
 
+def _classifier(channels: int, classes: int) -> nn.Conv2d:
+    last = nn.Conv2d(channels, classes, 1)
+    assert last.bias is not None
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return last
+
+
 class UPerNet(nn.Module):
     """F0..F3 -> logits (B, K, H/4, W/4)."""
 
     levels = (0, 1, 2, 3)
+    training_only = ("auxiliary",)
 
     def __init__(
         self, width: int, channels: int, classes: int, norm: Norm, auxiliary: int | None, dropout: float = 0.1
@@ -63,16 +72,12 @@ class UPerNet(nn.Module):
         self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in range(3))
         self.fuse = conv_norm_relu(4 * channels, channels, 3, norm)
         self.dropout = nn.Dropout2d(dropout)
-        self.classify = nn.Conv2d(channels, classes, 1)
-        nn.init.normal_(self.classify.weight, std=0.01)
-        nn.init.zeros_(self.classify.bias)
+        self.classify = _classifier(channels, classes)
         self.auxiliary = None if auxiliary is None else self._fcn(width, auxiliary, classes, norm, dropout)
 
     @staticmethod
     def _fcn(width: int, channels: int, classes: int, norm: Norm, dropout: float) -> nn.Sequential:
-        last = nn.Conv2d(channels, classes, 1)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)
+        last = _classifier(channels, classes)
         return nn.Sequential(conv_norm_relu(width, channels, 3, norm), nn.Dropout2d(dropout), last)
 
     def logits(self, features: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,78 @@
+"""What an engine answers, against torch: relative error and signal-to-noise ratio of every output on real frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+TIE: Final = 1e-4  # candidates whose scores are closer than this may swap places between two correct engines
+FP32_BOUND: Final = 1e-4  # relative error that fp32 may have
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one output is off, over all frames.
+
+    `error` is max |difference| / max |reference| for numbers, the share of elements that differ for labels and classes;
+    `sqnr_db` is 20 log10(|reference| / |difference|) [dB], None for labels and classes and where nothing differs.
+    """
+
+    error: float
+    sqnr_db: float | None
+
+
+def compare(reference: Sequence[Mapping[str, Array]], actual: Sequence[Mapping[str, Array]]) -> dict[str, Deviation]:
+    """Deviation of every output; both sequences hold one mapping per frame."""
+    aligned = [align_candidates(r, a) for r, a in zip(reference, actual, strict=True)]
+    return {
+        name: _deviation([r[name] for r, _ in aligned], [a[name] for _, a in aligned]) for name in reference[0]
+    }
+
+
+def _deviation(references: Sequence[Array], actuals: Sequence[Array]) -> Deviation:
+    reference = np.concatenate([r.reshape(-1) for r in references])
+    actual = np.concatenate([a.reshape(-1) for a in actuals])
+    if np.issubdtype(reference.dtype, np.integer):
+        return Deviation(float(np.mean(reference != actual)) if reference.size else 0.0, None)
+    difference = actual.astype(np.float64) - reference
+    if not np.isfinite(difference).all():
+        return Deviation(math.inf, None)
+    largest = float(np.abs(reference).max(initial=0.0))
+    noise, signal = float(np.sum(difference**2)), float(np.sum(reference.astype(np.float64) ** 2))
+    sqnr = 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
+    return Deviation(float(np.abs(difference).max(initial=0.0)) / max(largest, 1e-12), sqnr)
+
+
+def align_candidates(
+    reference: Mapping[str, Array], actual: Mapping[str, Array]
+) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    """Undo swaps between candidates of equal score, which a sorted top-k leaves to chance.
+
+    Candidates that tie with the last one are left out on both sides: which of them made the cut is chance too.
+    Outputs without `scores` pass unchanged.
+    """
+    if "scores" not in reference:
+        return reference, actual
+    scores, other = reference["scores"][0], actual["scores"][0]
+    kept = np.flatnonzero(scores > scores[-1] + TIE)
+    partners: list[int] = []
+    free = set(range(len(other)))
+    for i in kept:
+        tied = [j for j in free if abs(float(other[j]) - float(scores[i])) <= TIE] or [int(i)]
+        distance = [
+            float(np.abs(actual["boxes"][0, j] - reference["boxes"][0, i]).max())
+            + float(actual["classes"][0, j] != reference["classes"][0, i])
+            for j in tied
+        ]
+        partners.append(tied[int(np.argmin(distance))])
+        free.discard(partners[-1])
+    return (
+        {name: value[:, kept] for name, value in reference.items()},
+        {name: value[:, partners] for name, value in actual.items()},
+    )

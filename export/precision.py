@@ -1,0 +1,116 @@
+"""From a float graph to fp16 and int8.
+
+int8 is static Q/DQ as x86 CPUs with VNNI like it: unsigned activations, signed weights per channel, and only products
+with constant weights. Attention products, softmax, norms, residual additions, sampling and the layers in `KEPT_FLOAT`
+stay in float. fp16 keeps the boundary tensors and what overflows or loses places in float.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from argus_edge.errors import ExportError
+
+RECIPE: Final = "static-u8s8-minmax"
+QUANTIZED: Final = ["Conv", "MatMul", "Gemm"]
+# Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class logits, the layer
+# that sees raw pixels, and the regressed depth.
+KEPT_FLOAT: Final = re.compile(
+    r"(attention\.(offsets|weights)|regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0)/"
+)
+OPTIONS: Final = {
+    "MatMulConstBOnly": True,
+    "WeightSymmetric": True,
+    "ActivationSymmetric": False,
+    # Only the product reads the rounded tensor: residual additions and samplers beside it keep the float one.
+    "DedicatedQDQPair": True,
+}
+FLOAT_IN_FP16: Final = [
+    *DEFAULT_OP_BLOCK_LIST,
+    "ArgMax", "Cos", "Div", "GatherND", "GridSample", "GroupNormalization", "LayerNormalization", "Log", "Resize",
+    "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "TopK",
+]  # fmt: skip
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Half-precision weights and products; inputs and outputs keep their types."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constants below half precision's smallest become that
+        converted: onnx.ModelProto = convert_float_to_float16(
+            _copy(model), keep_io_types=True, op_block_list=FLOAT_IN_FP16, disable_shape_infer=False
+        )
+    return converted
+
+
+def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> onnx.ModelProto:
+    """`samples` gives the graph's inputs once per calibration image. Raises ExportError when it cannot be quantised."""
+    excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, source)
+        logging.disable(logging.WARNING)  # it advises a preprocessing that torch's exporter has done
+        try:
+            quantize_static(
+                source,
+                target,
+                _Reader(iter(samples)),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTIZED,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=excluded,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options=OPTIONS,
+            )
+        except Exception as error:  # ONNX Runtime raises whatever its steps raise
+            raise ExportError(f"{model.graph.name}: quantisation failed: {str(error).splitlines()[0]}") from error
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(target)
+
+
+def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
+    """(products with constant weights in int8, all of them)."""
+    produced = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    done = total = 0
+    for node in model.graph.node:
+        if node.op_type in QUANTIZED and len(node.input) > 1:
+            weight = produced.get(node.input[1])
+            dequantised = weight is not None and weight.op_type == "DequantizeLinear"
+            done += dequantised
+            total += dequantised or node.input[1] in constants
+    return done, total
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, samples: Iterator[Mapping[str, NDArray[Any]]]) -> None:
+        self._samples = samples
+
+    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
+        return next(self._samples, None)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied

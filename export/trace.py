@@ -1,0 +1,153 @@
+"""From torch modules to ONNX graphs: one for the backbone with its adapter, one for every decoder."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from argus_edge.errors import ExportError
+from argus_edge.spec import IMAGE_TENSOR, TensorSpec
+from argus_edge.train.model.argus import Argus, normalise
+
+OPSET: Final = 21  # the first with GroupNormalization as one operation
+SCOPES: Final = "pkg.torch.onnx.name_scopes"  # where torch's exporter notes the module a node came from
+
+LAYOUTS: Final = {"boxes": "NKX", "scores": "NK", "classes": "NK", "labels": "NHW", "depth": "NHW"}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One traced network with the tensors at its boundary, and what torch answered to its example inputs."""
+
+    model: onnx.ModelProto
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class _BackboneGraph(nn.Module):
+    """uint8 NHWC image -> the chosen maps of F0..F3."""
+
+    def __init__(self, model: Argus, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.backbone, self.adapter, self.levels = model.backbone, model.adapter, tuple(levels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features = self.adapter(normalise(image), self.backbone)
+        return tuple(features[level] for level in self.levels)
+
+
+class _DecoderGraph(nn.Module):
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.decoder.infer(features).values())  # type: ignore[operator]
+
+
+def trace_backbone(model: Argus, size: int, levels: Sequence[int]) -> Graph:
+    """The backbone for a square input of `size` [px], giving F`levels`. Raises ExportError when torch cannot trace it."""
+    static = copy.deepcopy(model).eval()
+    static.backbone.fix_input_size(size, size)
+    module = _BackboneGraph(static, levels)
+    example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        features = module(example)
+    outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}
+    return _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
+
+
+def trace_decoder(model: Argus, task: str, backbone: Graph) -> Graph:
+    """The inference form of one task's decoder on the maps that `backbone` gives."""
+    decoder = copy.deepcopy(model.decoders[task]).eval()
+    shapes = {spec.name: spec.shape for spec in backbone.outputs}
+    names = [f"f{level}" for level in decoder.levels]  # type: ignore[union-attr]
+    generator = torch.Generator().manual_seed(0)
+    features = {name: torch.randn(shapes[name], generator=generator) for name in names}
+    with torch.inference_mode():
+        outputs = decoder.infer(list(features.values()))  # type: ignore[operator]
+    return _trace(task, _DecoderGraph(decoder), features, outputs, {})
+
+
+def levels_needed(model: Argus, tasks: Sequence[str]) -> list[int]:
+    """Which of F0..F3 the decoders of `tasks` read, in order."""
+    return sorted({level for task in tasks for level in model.decoders[task].levels})  # type: ignore[union-attr]
+
+
+def _trace(
+    name: str,
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    layouts: dict[str, str],
+) -> Graph:
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+    except Exception as error:  # torch's exporter raises a family of its own
+        raise ExportError(f"{name}: torch cannot export it to ONNX: {str(error).splitlines()[0]}") from error
+    _name_nodes(model)
+    onnx.checker.check_model(model, full_check=True)
+    return Graph(model, _specs(inputs, layouts), _specs(outputs, layouts))
+
+
+def _specs(tensors: dict[str, Tensor], layouts: dict[str, str]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name,
+            str(tensor.dtype).removeprefix("torch."),
+            tuple(tensor.shape),
+            layouts.get(name) or LAYOUTS.get(name, "NCHW"),
+        )
+        for name, tensor in tensors.items()
+    )
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Name every node by the module it came from (adapter.injectors.0.attention.value/MatMul_3) and drop the exporter's
+    stack traces, which hold paths of the exporting machine."""
+    for index, node in enumerate(model.graph.node):
+        scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "['']")
+        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+        path = re.sub(r"^decoder\.", "", modules[-1]) if modules else "graph"
+        node.name = f"{path}/{node.op_type}_{index}"
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch's exporter prints its progress and warns of its own deprecations; neither is for our user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,235 @@
+"""A checkpoint's way to a package: graphs, precision, parity, report, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from argus_edge import Runtime
+from argus_edge.errors import InputError, PackageError, ParityError, TaskError
+from argus_edge.export import package as exporting
+from argus_edge.export.calibration import CalibrationSet, folder_set, sample_evenly, scene_set
+from argus_edge.export.commands.export import run
+from argus_edge.export.package import ExportSettings, check_tasks, export, parity_rows
+from argus_edge.export.parity import FP32_BOUND
+from argus_edge.export.precision import KEPT_FLOAT
+from argus_edge.export.trace import OPSET, levels_needed, trace_backbone, trace_decoder
+from argus_edge.package import ModelPackage
+from argus_edge.spec import BACKBONE, ImageSpec
+from argus_edge.train.data.scenes import render
+from argus_edge.train.model.argus import Argus
+from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
+from argus_edge.train.predict import TorchPredictor
+
+SIZE = 64
+TASKS = ("det", "seg", "depth")
+INT8_SQNR_DB = 15.0  # floor for the feature maps of a random nano; trained weights do better
+
+
+def graph(package: ModelPackage, component: str, precision: str = "fp32") -> onnx.ModelProto:
+    return onnx.load(package.model_file(component, precision))  # type: ignore[arg-type]
+
+
+def operations(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def test_boundary_is_what_the_contract_says(exported: ModelPackage) -> None:
+    components = exported.spec.components
+    assert [(s.name, s.dtype, s.shape) for s in components[BACKBONE].inputs] == [("image", "uint8", (1, SIZE, SIZE, 3))]
+    assert {s.name: s.shape for s in components[BACKBONE].outputs} == {
+        f"f{level}": (1, 192, SIZE // 4 >> level, SIZE // 4 >> level) for level in range(4)
+    }
+    assert {s.name: (s.dtype, s.shape) for s in components["det"].outputs} == {
+        "boxes": ("float32", (1, 100, 4)),
+        "scores": ("float32", (1, 100)),
+        "classes": ("int32", (1, 100)),
+    }
+    assert {s.name: (s.dtype, s.shape) for s in components["seg"].outputs} == {"labels": ("uint8", (1, SIZE, SIZE))}
+    assert {s.name: (s.dtype, s.shape) for s in components["depth"].outputs} == {"depth": ("float32", (1, SIZE, SIZE))}
+
+
+def test_norms_are_single_operations_and_shapes_static(exported: ModelPackage) -> None:
+    model = graph(exported, BACKBONE)
+    assert model.opset_import[0].version == OPSET >= 21
+    counts = operations(model)
+    assert counts["GroupNormalization"] == 10  # six in the spatial prior, four behind the projection
+    assert counts["LayerNormalization"] == 2 * 12 + 4 * 2 + 6 * 3
+    assert "InstanceNormalization" not in counts
+    for value in (*model.graph.input, *model.graph.output):
+        assert all(dimension.dim_value > 0 for dimension in value.type.tensor_type.shape.dim)
+
+
+def test_nodes_are_named_by_their_module_and_no_paths_remain(exported: ModelPackage) -> None:
+    model = graph(exported, BACKBONE)
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert any(name.startswith("adapter.injectors.0.attention.value/") for name in names)
+    assert b"site-packages" not in model.SerializeToString()
+    assert str(Path.cwd()).encode() not in model.SerializeToString()
+
+
+def test_only_the_maps_that_are_needed_leave_the_backbone(model: Argus) -> None:
+    assert levels_needed(model, ["det"]) == [1, 2, 3]
+    backbone = trace_backbone(model, SIZE, [1, 2, 3])
+    assert [spec.name for spec in backbone.outputs] == ["f1", "f2", "f3"]
+    assert [spec.name for spec in trace_decoder(model, "det", backbone).inputs] == ["f1", "f2", "f3"]
+
+
+def test_fp32_agrees_with_torch_on_every_engine(exported: ModelPackage) -> None:
+    rows = [row for row in parity_rows(exported) if row[0] == "fp32"]
+    assert {engine for _, engine, *_ in rows} == {"openvino", "onnxruntime"}
+    assert len(rows) == 2 * (4 + 3 + 1 + 1)
+    for _, engine, output, error, _ in rows:
+        assert error <= FP32_BOUND, f"{output} on {engine}: {error}"
+
+
+def test_lower_precisions_stay_near(exported: ModelPackage) -> None:
+    for precision, engine, output, _, sqnr in parity_rows(exported):
+        if output.startswith(f"{BACKBONE}.") and precision != "fp32":
+            floor = INT8_SQNR_DB if precision == "int8" else 35.0
+            assert sqnr >= floor, f"{precision} {output} on {engine}: {sqnr} dB"
+
+
+def test_fp16_halves_the_weights_and_int8_quarters_most(exported: ModelPackage) -> None:
+    sizes = {p: exported.model_file(BACKBONE, p).stat().st_size for p in exported.spec.precisions}
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    assert sizes["int8"] < 0.45 * sizes["fp32"]
+
+
+def test_int8_leaves_the_sensitive_layers_in_float(exported: ModelPackage) -> None:
+    for component in exported.spec.components:
+        model = graph(exported, component, "int8")
+        dequantised = {o for n in model.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+        products = [n for n in model.graph.node if n.op_type in ("MatMul", "Conv", "Gemm")]
+        quantised = [n.name for n in products if len(n.input) > 1 and n.input[1] in dequantised]
+        assert quantised, component
+        assert not [name for name in quantised if KEPT_FLOAT.search(name)]
+    layers = exported.spec.report["int8_layers"]
+    assert isinstance(layers, dict)
+    assert layers[BACKBONE]["int8"] > 60  # type: ignore[index, call-overload, operator]
+
+
+def test_report_and_quantisation_tell_where_the_package_comes_from(
+    exported: ModelPackage, calibration: CalibrationSet
+) -> None:
+    quantisation = exported.spec.components["det"].variants["int8"].quantization
+    assert quantisation is not None
+    assert quantisation.calibration_images == 8
+    assert quantisation.calibration_sha256 == calibration.sha256
+    assert exported.spec.components["det"].variants["fp32"].quantization is None
+    assert exported.spec.report["command"] == "argus-export tiny"
+
+
+def test_golden_sample_is_torchs_answer(exported: ModelPackage) -> None:
+    with Runtime(exported, precision="fp32") as runtime:
+        assert all(error <= FP32_BOUND for error in runtime.golden_errors().values())
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_runtime_gives_torchs_results(
+    engine: str, exported: ModelPackage, model: Argus, info: CheckpointInfo
+) -> None:
+    image = np.ascontiguousarray(render(7, (90, 120)).image)
+    expected = TorchPredictor(model, info)(image)
+    with Runtime(exported, engine=engine, precision="fp32") as runtime:
+        frame = runtime(image)
+    np.testing.assert_allclose(frame.depth.values, expected.depth.values, rtol=1e-4)
+    assert np.mean(frame.seg.labels != expected.seg.labels) < 1e-3
+    np.testing.assert_allclose(frame.det.scores, expected.det.scores, atol=1e-5)
+
+
+def test_fp32_that_differs_is_refused_and_leaves_nothing(
+    model: Argus,
+    info: CheckpointInfo,
+    calibration: CalibrationSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def another_model(settings_model: Argus, size: int, levels: list[int]) -> object:
+        with torch.no_grad():
+            changed = trace_backbone(settings_model, size, levels)
+            tensor = next(t for t in changed.model.graph.initializer if t.name.endswith("adapter.norms.3.weight"))
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1.001)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        return changed
+
+    monkeypatch.setattr(exporting, "trace_backbone", another_model)
+    settings = ExportSettings(("det",), ("fp32",), "x", ImageSpec(SIZE, SIZE))
+    out = tmp_path / "x.argus"
+    with pytest.raises(ParityError, match=r"backbone\.f3 on \w+: fp32 differs from torch by"):
+        export(model, info, settings, calibration, out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tasks_are_checked(info: CheckpointInfo) -> None:
+    assert check_tasks((), info) == TASKS
+    assert check_tasks(("seg", "seg"), info) == ("seg",)
+    with pytest.raises(TaskError, match="'pose' is not built yet"):
+        check_tasks(("pose",), info)
+    with pytest.raises(TaskError, match="no task 'depth'; it has: det"):
+        check_tasks(("depth",), dataclasses.replace(info, tasks=("det",)))
+
+
+def test_calibration_scenes_are_the_same_each_time(calibration: CalibrationSet) -> None:
+    again = scene_set(8, ImageSpec(SIZE, SIZE), lambda: None)
+    assert again.sha256 == calibration.sha256
+    assert again.images[0].shape == (1, SIZE, SIZE, 3)
+
+
+def test_calibration_from_a_folder(tmp_path: Path) -> None:
+    import cv2
+
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), render(index, (60, 80)).image)
+    found = folder_set(tmp_path, 2, ImageSpec(SIZE, SIZE), lambda: None)
+    assert len(found.images) == 2
+    assert found.source == tmp_path.name
+
+
+def test_samples_spread_over_the_whole_set() -> None:
+    items = [np.full(1, i, np.uint8) for i in range(10)]
+    assert [int(item[0]) for item in sample_evenly(items, 4)] == [0, 3, 6, 9]
+    assert len(sample_evenly(items[:2], 4)) == 2
+
+
+class TestCommand:
+    def test_a_checkpoint_becomes_a_package(
+        self, model: Argus, info: CheckpointInfo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        save_checkpoint(tmp_path / "checkpoint", model, info)
+        out = tmp_path / "seg.argus"
+        assert run([str(tmp_path / "checkpoint"), "--tasks", "seg", "--out", str(out)]) == 0
+        assert "seg.labels" in capsys.readouterr().out
+        assert list(ModelPackage.open(out).spec.tasks) == ["seg"]
+        with pytest.raises(PackageError, match="exists already; add --overwrite"):
+            run([str(tmp_path / "checkpoint"), "--tasks", "seg", "--out", str(out)])
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--precision", "int4"], "expected one or more of fp32, fp16, int8"),
+            (["--precision", ""], "expected one or more"),
+            (["--tasks", "pose"], "not built yet"),
+            (["--tasks", "flow"], "unknown task 'flow'"),
+            (["--size", "100"], "multiple of 32"),
+            (["--precision", "int8", "--calibration-images", "0"], "at least 1"),
+        ],
+    )
+    def test_wrong_arguments_are_refused_before_any_work(
+        self,
+        arguments: list[str],
+        message: str,
+        model: Argus,
+        info: CheckpointInfo,
+        tmp_path: Path,
+    ) -> None:
+        save_checkpoint(tmp_path / "checkpoint", model, info)
+        with pytest.raises(InputError, match=message):
+            run([str(tmp_path / "checkpoint"), *arguments, "--out", str(tmp_path / "x.argus")])

@@ -1,0 +1,73 @@
+"""The comparison itself: what it must see, and the swaps it must forgive."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from argus_edge.export.parity import TIE, align_candidates, compare
+
+
+def candidates(scores: list[float], order: list[int] | None = None) -> dict[str, np.ndarray]:
+    count = len(scores)
+    boxes = np.linspace(0.1, 0.9, count * 4, dtype=np.float32).reshape(1, count, 4)
+    found = {
+        "boxes": boxes,
+        "scores": np.array([scores], np.float32),
+        "classes": np.arange(count, dtype=np.int32)[None] % 3,
+    }
+    return found if order is None else {name: value[:, order] for name, value in found.items()}
+
+
+def test_relative_error_and_sqnr_of_a_known_difference() -> None:
+    reference = np.array([[3.0, 4.0]], np.float32)
+    deviation = compare([{"depth": reference}], [{"depth": reference + np.float32([[0.0, 0.04]])}])["depth"]
+    assert deviation.error == pytest.approx(0.01, rel=1e-4)
+    assert deviation.sqnr_db == pytest.approx(20 * math.log10(5 / 0.04), rel=1e-4)
+
+
+def test_labels_count_the_share_that_differs() -> None:
+    reference = np.zeros((1, 10, 10), np.uint8)
+    actual = reference.copy()
+    actual[0, :3, 0] = 2
+    deviation = compare([{"labels": reference}], [{"labels": actual}])["labels"]
+    assert (deviation.error, deviation.sqnr_db) == (0.03, None)
+
+
+def test_equal_outputs_have_no_error_and_no_noise() -> None:
+    values = {"depth": np.ones((1, 4, 4), np.float32)}
+    assert compare([values], [values])["depth"].error == 0
+    assert compare([values], [values])["depth"].sqnr_db is None
+
+
+def test_values_that_are_not_finite_are_infinitely_wrong() -> None:
+    reference = {"depth": np.ones((1, 2), np.float32)}
+    assert compare([reference], [{"depth": np.array([[1, np.nan]], np.float32)}])["depth"].error == math.inf
+
+
+def test_a_swap_of_equal_scores_is_forgiven() -> None:
+    scores = [0.9, 0.5, 0.5, 0.3, 0.1]
+    found = compare([candidates(scores)], [candidates(scores, [0, 2, 1, 3, 4])])
+    assert all(deviation.error == 0 for deviation in found.values())
+
+
+def test_a_swap_of_unequal_scores_is_an_error() -> None:
+    scores = [0.9, 0.5, 0.4, 0.3, 0.1]
+    found = compare([candidates(scores)], [candidates(scores, [0, 2, 1, 3, 4])])
+    assert found["boxes"].error > 0.1
+    assert found["classes"].error > 0
+
+
+def test_a_wrong_box_is_seen() -> None:
+    reference, actual = candidates([0.9, 0.5, 0.1]), candidates([0.9, 0.5, 0.1])
+    actual["boxes"] = actual["boxes"].copy()
+    actual["boxes"][0, 1, 2] += 0.2
+    assert compare([reference], [actual])["boxes"].error > 0.1
+
+
+def test_candidates_that_tie_with_the_last_are_left_out() -> None:
+    scores = [0.9, 0.5, 0.1, 0.1 + TIE / 2]
+    reference, actual = align_candidates(candidates(scores), candidates(scores))
+    assert reference["scores"].shape == actual["scores"].shape == (1, 2)

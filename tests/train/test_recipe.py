@@ -1,0 +1,131 @@
+"""Recipes: defaults, what a file overrides, and errors that name the file and the setting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from argus_edge.errors import InputError
+from argus_edge.train.batches import locate
+from argus_edge.train.optimiser import parameter_groups, rate_factor
+from argus_edge.train.recipe import Phase, Recipe, load_recipe, recipe_from
+
+
+def test_a_yaml_file_overrides_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "seed: 7\ntasks: [det, depth]\nlearning_rate: 1e-3\nshared_images: false\n"
+        "task_weights: {det: 0.2}\nphases:\n"
+        "  - {steps: 10, size: 64, batch: 2}\n  - {steps: 5, size: 96, batch: 4}\n"
+    )
+    default, recipe = Recipe(), load_recipe(path)
+    assert (recipe.seed, recipe.tasks, recipe.learning_rate) == (7, ("det", "depth"), 1e-3)
+    assert recipe.shared_images is False
+    assert recipe.task_weights == {**default.task_weights, "det": 0.2}
+    assert recipe.phases == (Phase(10, 64, 2), Phase(5, 96, 4))
+    assert recipe.steps == 15
+    for name in ("variant", "weight_decay", "precision", "scenes", "clip_norm"):
+        assert getattr(recipe, name) == getattr(default, name)
+
+
+def test_json_is_read_as_well_and_a_recipe_survives_it(tmp_path: Path) -> None:
+    recipe = recipe_from({"seed": 3, "phases": [{"steps": 2, "size": 64, "batch": 2}]}, "here")
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(recipe.to_json()))
+    assert load_recipe(path) == recipe
+    path = path.rename(tmp_path / "mine.yml")  # JSON is YAML too
+    assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sede": 1}, "unknown setting 'sede'; known are "),
+        ({"seed": "x"}, "setting 'seed' cannot be 'x'"),
+        ({"learning_rate": [1]}, "setting 'learning_rate'"),
+        ({"shared_images": "yes"}, "setting 'shared_images' cannot be 'yes' (expected true or false)"),
+        ({"phases": [{"steps": 1, "size": 64}]}, "setting 'phases'"),
+        ({"phases": [{"steps": 1, "size": 64, "batch": 2, "more": 1}]}, "setting 'phases'"),
+        ({"phases": 5}, "setting 'phases'"),
+        ({"phases": []}, "no training steps"),
+        ({"phases": [{"steps": 0, "size": 64, "batch": 2}]}, "no training steps"),
+        ({"phases": [{"steps": 1, "size": 100, "batch": 2}]}, "multiples of 32"),
+        ({"phases": [{"steps": 1, "size": 32, "batch": 2}]}, "from 64 px"),
+        ({"phases": [{"steps": 1, "size": 64, "batch": 0}]}, "batch"),
+        ({"precision": "fp8"}, "precision must be fp32, bf16 or fp16, got 'fp8'"),
+        ({"scenes": 0}, "scenes must be at least 1, got 0"),
+        ({"tasks": []}, "task_weights"),
+        ({"tasks": ["det", "pose"]}, "pose"),
+        ({"task_weights": 3}, "setting 'task_weights'"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", "a: [1"), ("a.json", "{"), ("a.yaml", "just text"), ("a.yaml", "[1, 2]"), ("a.json", "null")],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"{name}: "):
+        load_recipe(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match=f"{path}: not a readable recipe file"):
+            load_recipe(path)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a readable recipe file"):
+        load_recipe(tmp_path / "bytes.yaml")
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"seed: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n")
+    with pytest.raises(InputError, match=r"evil\.yaml"):
+        load_recipe(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_phases_follow_each_other_and_keep_count_of_the_images() -> None:
+    phases = (Phase(2, 64, 4), Phase(0, 96, 9), Phase(3, 128, 2))
+    placed = [locate(phases, step) for step in range(5)]
+    assert [phase.size for phase, _ in placed] == [64, 64, 128, 128, 128]
+    assert [drawn for _, drawn in placed] == [0, 4, 8, 10, 12]
+    with pytest.raises(IndexError):
+        locate(phases, 5)
+
+
+def test_the_rate_warms_up_linearly_and_falls_as_a_cosine() -> None:
+    values = {"warmup": 10, "final_rate": 0.1, "phases": [{"steps": 110, "size": 64, "batch": 2}]}
+    recipe = recipe_from(values, "here")
+    assert [rate_factor(step, recipe) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert rate_factor(10, recipe) == pytest.approx(1)
+    assert rate_factor(60, recipe) == pytest.approx(0.1 + 0.9 / 2)
+    assert rate_factor(110, recipe) == pytest.approx(0.1)
+
+
+def test_norms_biases_and_embeddings_do_not_decay() -> None:
+    module = nn.ModuleDict(
+        {"linear": nn.Linear(3, 4), "norm": nn.LayerNorm(4), "label_embedding": nn.Embedding(5, 4)}
+    )
+    module["frozen"] = nn.Linear(2, 2).requires_grad_(False)
+    decayed, rest = parameter_groups(module, 0.05)
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.05, 0.0)
+    shapes = [[tuple(p.shape) for p in group["params"]] for group in (decayed, rest)]  # type: ignore[attr-defined]
+    assert shapes == [[(4, 3)], [(4,), (4,), (4,), (5, 4)]]
+    assert all(isinstance(p, torch.Tensor) for p in module.parameters())
