@@ -10,8 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_edge.spec import Precision
+
 Array = NDArray[Any]
-TIE: Final = 1e-4  # candidates whose scores are closer than this may swap places between two correct engines
+# Candidates whose scores are closer than this may swap places between two engines that are both right.
+TIE: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.1}
 FP32_BOUND: Final = 1e-4  # relative error that fp32 may have
 
 
@@ -27,11 +30,16 @@ class Deviation:
     sqnr_db: float | None
 
 
-def compare(reference: Sequence[Mapping[str, Array]], actual: Sequence[Mapping[str, Array]]) -> dict[str, Deviation]:
+def compare(
+    reference: Sequence[Mapping[str, Array]],
+    actual: Sequence[Mapping[str, Array]],
+    precision: Precision = "fp32",
+) -> dict[str, Deviation]:
     """Deviation of every output; both sequences hold one mapping per frame."""
-    aligned = [align_candidates(r, a) for r, a in zip(reference, actual, strict=True)]
+    aligned = [align_candidates(r, a, TIE[precision]) for r, a in zip(reference, actual, strict=True)]
     return {
-        name: _deviation([r[name] for r, _ in aligned], [a[name] for _, a in aligned]) for name in reference[0]
+        name: _deviation([r[name] for r, _ in aligned], [a[name] for _, a in aligned])
+        for name in reference[0]
     }
 
 
@@ -50,9 +58,9 @@ def _deviation(references: Sequence[Array], actuals: Sequence[Array]) -> Deviati
 
 
 def align_candidates(
-    reference: Mapping[str, Array], actual: Mapping[str, Array]
+    reference: Mapping[str, Array], actual: Mapping[str, Array], tie: float
 ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
-    """Undo swaps between candidates of equal score, which a sorted top-k leaves to chance.
+    """Undo swaps between candidates of (nearly) equal score, which a sorted top-k leaves to chance.
 
     Candidates that tie with the last one are left out on both sides: which of them made the cut is chance too.
     Outputs without `scores` pass unchanged.
@@ -60,11 +68,11 @@ def align_candidates(
     if "scores" not in reference:
         return reference, actual
     scores, other = reference["scores"][0], actual["scores"][0]
-    kept = np.flatnonzero(scores > scores[-1] + TIE)
+    kept = np.flatnonzero(scores > scores[-1] + tie)
     partners: list[int] = []
     free = set(range(len(other)))
     for i in kept:
-        tied = [j for j in free if abs(float(other[j]) - float(scores[i])) <= TIE] or [int(i)]
+        tied = [j for j in free if abs(float(other[j]) - float(scores[i])) <= tie] or [int(i)]
         distance = [
             float(np.abs(actual["boxes"][0, j] - reference["boxes"][0, i]).max())
             + float(actual["classes"][0, j] != reference["classes"][0, i])

@@ -127,7 +127,8 @@ def _specs(tensors: dict[str, Tensor], layouts: dict[str, str]) -> tuple[TensorS
 
 def _name_nodes(model: onnx.ModelProto) -> None:
     """Name every node by the module it came from (adapter.injectors.0.attention.value/MatMul_3) and drop the exporter's
-    stack traces, which hold paths of the exporting machine."""
+    stack traces, which hold paths of the exporting machine.
+    """
     for index, node in enumerate(model.graph.node):
         scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "['']")
         modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]

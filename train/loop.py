@@ -75,9 +75,7 @@ class Trainer:
         self.model = model.to(device).train()
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         if device.type == "cpu" and recipe.precision == "bf16":
-            for module in model.backbone.modules():
-                if hasattr(module, "fused_attn"):
-                    module.fused_attn = False  # the plain form trains four times as fast there
+            model.backbone.fuse_attention(False)  # the plain form trains up to four times as fast there
         self.optimiser = build_optimiser(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.step = 0
@@ -117,7 +115,7 @@ class Trainer:
                 if not math.isfinite(losses[task]):
                     raise TrainingError(f"step {self.step}: the loss of task {task!r} is {losses[task]}")
                 total = total + self.recipe.task_weights[task] * loss
-        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(total).backward()
         return losses
 
     @torch.no_grad()

@@ -54,7 +54,10 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     count = options.calibration_images if "int8" in precisions else 8
     if "int8" in precisions and count < FEW_IMAGES:
-        print(f"argus-export: warning: {count} calibration images are few, {FEW_IMAGES} or more serve better", file=sys.stderr)
+        print(
+            f"argus-export: warning: {count} calibration images are few, {FEW_IMAGES} or more serve better",
+            file=sys.stderr,
+        )
     spec = ImageSpec(size, size)
     with _progress() as (notify, advance):
         notify(f"{count} calibration images")
@@ -74,13 +77,22 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="argus-export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("checkpoint", nargs="?", default="nano", help="checkpoint folder, or the shipped 'nano' (default: %(default)s)")
+    add(
+        "checkpoint",
+        nargs="?",
+        default="nano",
+        help="checkpoint folder, or the shipped 'nano' (default: %(default)s)",
+    )
     add("--tasks", help="comma-separated, such as det,seg (default: all of the checkpoint)")
     add("--precision", default="fp32", help="comma-separated of fp32, fp16, int8 (default: %(default)s)")
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")
     add("--size", type=int, help="side of the square network input [px] (default: the checkpoint's)")
-    add("--calibration", type=Path, help="folder of images or a video to calibrate on (default: rendered scenes)")
+    add(
+        "--calibration",
+        type=Path,
+        help="folder of images or a video to calibrate on (default: rendered scenes)",
+    )
     add("--calibration-images", type=int, default=CALIBRATION_IMAGES, help="how many (default: %(default)s)")
     add("--json", action="store_true", help="print the package's report as JSON on stdout")
     return parser.parse_args(arguments)
@@ -91,7 +103,9 @@ def _precisions(text: str) -> tuple[Precision, ...]:
     wanted = [name for name in text.split(",") if name]
     unknown = [name for name in wanted if name not in PRECISIONS]
     if unknown or not wanted:
-        raise InputError(f"--precision {text!r}: expected one or more of {', '.join(PRECISIONS)}, comma-separated")
+        raise InputError(
+            f"--precision {text!r}: expected one or more of {', '.join(PRECISIONS)}, comma-separated"
+        )
     return tuple(precision for precision in PRECISIONS if precision in wanted)
 
 
@@ -101,7 +115,12 @@ def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[images]}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[images]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         current: list[object] = []
         done = 0
@@ -127,12 +146,15 @@ def _summary(package: ModelPackage) -> str:
     lines = [f"{package.path}  {', '.join(package.spec.tasks)}  {', '.join(package.spec.precisions)}"]
     for name in package.spec.components:
         sizes = [
-            f"{p} {package.model_file(name, p).stat().st_size / 2**20:.1f} MiB" for p in package.spec.precisions
+            f"{p} {package.model_file(name, p).stat().st_size / 2**20:.1f} MiB"
+            for p in package.spec.precisions
         ]
         lines.append(f"  {name:10} {'  '.join(sizes)}")
     lines.append(f"  {'against torch':16}{'engine':14}{'output':18}{'error':>10}{'SQNR [dB]':>12}")
     for precision, engine, output, error, sqnr in parity_rows(package):
-        lines.append(f"  {precision:16}{engine:14}{output:18}{error:>10.1e}{'' if sqnr is None else sqnr:>12}")
+        lines.append(
+            f"  {precision:16}{engine:14}{output:18}{error:>10.1e}{'' if sqnr is None else sqnr:>12}"
+        )
     return "\n".join(lines)
 
 

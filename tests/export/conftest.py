@@ -17,7 +17,7 @@ from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.build import build_model
 from argus_edge.train.model.checkpoint import CheckpointInfo
 
-SIZE = 64
+SIZE = 96
 TASKS = ("det", "seg", "depth")
 
 
@@ -47,6 +47,8 @@ def calibration() -> CalibrationSet:
 def exported(
     model: Argus, info: CheckpointInfo, calibration: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ModelPackage]:
-    settings = ExportSettings(TASKS, ("fp32", "fp16", "int8"), "tiny", ImageSpec(SIZE, SIZE), "argus-export tiny")
+    settings = ExportSettings(
+        TASKS, ("fp32", "fp16", "int8"), "tiny", ImageSpec(SIZE, SIZE), "argus-export tiny"
+    )
     out: Path = tmp_path_factory.mktemp("export") / "tiny.argus"
     yield export(model, info, settings, calibration, out)

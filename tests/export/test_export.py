@@ -27,7 +27,7 @@ from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
 from argus_edge.train.predict import TorchPredictor
 
-SIZE = 64
+SIZE = 96
 TASKS = ("det", "seg", "depth")
 INT8_SQNR_DB = 15.0  # floor for the feature maps of a random nano; trained weights do better
 
@@ -42,7 +42,9 @@ def operations(model: onnx.ModelProto) -> Counter[str]:
 
 def test_boundary_is_what_the_contract_says(exported: ModelPackage) -> None:
     components = exported.spec.components
-    assert [(s.name, s.dtype, s.shape) for s in components[BACKBONE].inputs] == [("image", "uint8", (1, SIZE, SIZE, 3))]
+    assert [(s.name, s.dtype, s.shape) for s in components[BACKBONE].inputs] == [
+        ("image", "uint8", (1, SIZE, SIZE, 3))
+    ]
     assert {s.name: s.shape for s in components[BACKBONE].outputs} == {
         f"f{level}": (1, 192, SIZE // 4 >> level, SIZE // 4 >> level) for level in range(4)
     }
@@ -51,8 +53,12 @@ def test_boundary_is_what_the_contract_says(exported: ModelPackage) -> None:
         "scores": ("float32", (1, 100)),
         "classes": ("int32", (1, 100)),
     }
-    assert {s.name: (s.dtype, s.shape) for s in components["seg"].outputs} == {"labels": ("uint8", (1, SIZE, SIZE))}
-    assert {s.name: (s.dtype, s.shape) for s in components["depth"].outputs} == {"depth": ("float32", (1, SIZE, SIZE))}
+    assert {s.name: (s.dtype, s.shape) for s in components["seg"].outputs} == {
+        "labels": ("uint8", (1, SIZE, SIZE))
+    }
+    assert {s.name: (s.dtype, s.shape) for s in components["depth"].outputs} == {
+        "depth": ("float32", (1, SIZE, SIZE))
+    }
 
 
 def test_norms_are_single_operations_and_shapes_static(exported: ModelPackage) -> None:
@@ -155,7 +161,9 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
     def another_model(settings_model: Argus, size: int, levels: list[int]) -> object:
         with torch.no_grad():
             changed = trace_backbone(settings_model, size, levels)
-            tensor = next(t for t in changed.model.graph.initializer if t.name.endswith("adapter.norms.3.weight"))
+            tensor = next(
+                t for t in changed.model.graph.initializer if t.name.endswith("adapter.norms.3.weight")
+            )
             values = onnx.numpy_helper.to_array(tensor) * np.float32(1.001)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return changed

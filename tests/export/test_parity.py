@@ -68,6 +68,6 @@ def test_a_wrong_box_is_seen() -> None:
 
 
 def test_candidates_that_tie_with_the_last_are_left_out() -> None:
-    scores = [0.9, 0.5, 0.1, 0.1 + TIE / 2]
-    reference, actual = align_candidates(candidates(scores), candidates(scores))
+    scores = [0.9, 0.5, 0.1, 0.1 + TIE["fp32"] / 2]
+    reference, actual = align_candidates(candidates(scores), candidates(scores), TIE["fp32"])
     assert reference["scores"].shape == actual["scores"].shape == (1, 2)

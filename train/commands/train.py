@@ -157,7 +157,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
         self.log.close()
 
     def on_step(self, report: "StepReport") -> None:
@@ -209,7 +209,7 @@ class Journal:
         self.log.write(json.dumps({"step": step, **values}) + "\n")
         self.log.flush()
         for name, value in values.items():
-            self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(name, value, step)
 
 
 def _with_metrics(info: Any, metrics: dict[str, Any]) -> Any:

@@ -76,4 +76,5 @@ def jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     x *= rng.uniform(0.9, 1.1, 3).astype(np.float32)
     if rng.random() < 0.5:
         x += rng.standard_normal(x.shape, dtype=np.float32) * np.float32(rng.uniform(0, 8))
-    return np.clip(x, 0, 255).astype(np.uint8)
+    coloured: NDArray[np.uint8] = np.clip(x, 0, 255).astype(np.uint8)
+    return coloured

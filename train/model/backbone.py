@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -50,6 +51,12 @@ class Backbone(nn.Module):
         for block in self.stages[index]:
             tokens = self.vit.blocks[block](tokens)
         return tokens[:, : prefix.shape[1]], tokens[:, prefix.shape[1] :]
+
+    def fuse_attention(self, fused: bool) -> None:
+        """Whether attention is one fused operation or matrix products: equal results, other speeds."""
+        for module in self.vit.modules():
+            if isinstance(module, Attention):
+                module.fused_attn = fused  # type: ignore[misc]
 
     def fix_input_size(self, height: int, width: int) -> None:
         """Resample the position embedding once to an input of (height, width) [px], for a static graph."""

@@ -1,0 +1,68 @@
+"""What a step sees: crops keep boxes on their objects, and processes share a batch without overlap."""
+
+import numpy as np
+import pytest
+import torch
+
+from argus_edge.train.batches import StepBatches
+from argus_edge.train.data.scenes import render
+from argus_edge.train.data.scenes.dataset import SceneDataset
+from argus_edge.train.data.transforms import make_sample
+from argus_edge.train.processes import Place
+from argus_edge.train.recipe import recipe_from
+
+
+def _batches(scenes: SceneDataset, place: Place | None = None) -> StepBatches:
+    recipe = recipe_from({"phases": [{"steps": 2, "size": 64, "batch": 4}], "scenes": 6}, "test")
+    return StepBatches(recipe, scenes, place)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> SceneDataset:
+    return SceneDataset(0, 6, 96)
+
+
+def test_the_processes_see_the_images_of_one(scenes: SceneDataset) -> None:
+    whole = _batches(scenes)[1][0].image
+    shares = [_batches(scenes, Place(rank, 2))[1][0].image for rank in range(2)]
+    assert torch.equal(whole, torch.stack(shares, dim=1).flatten(0, 1))
+
+
+def test_a_step_is_the_same_every_time(scenes: SceneDataset) -> None:
+    first, again = (_batches(scenes)[0][0] for _ in range(2))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.depth, again.depth)
+
+
+def test_without_augmentation_the_labels_are_those_of_the_scene() -> None:
+    scene = render(3, 96)
+    sample = make_sample(scene, 96, None)
+    assert np.array_equal(sample.image, scene.image)
+    assert np.array_equal(sample.depth, scene.depth)
+    corners = np.concatenate(
+        [sample.boxes[:, :2] - sample.boxes[:, 2:] / 2, sample.boxes[:, :2] + sample.boxes[:, 2:] / 2], 1
+    )
+    assert np.allclose(corners * 96, [o.box for o in scene.objects], atol=1e-3)
+
+
+def test_a_smaller_picture_is_farther_away() -> None:
+    scene = render(3, 96)
+    halved = make_sample(scene, 48, None)
+    near = scene.depth[1::2, 1::2]
+    known = (halved.depth > 0) & (near > 0)
+    assert np.median(halved.depth[known] / near[known]) == pytest.approx(2, rel=0.05)
+
+
+def test_boxes_stay_on_their_objects_through_crops_and_flips() -> None:
+    """The share of thing pixels inside some box stays high: at random places it would be low."""
+    shares = []
+    for seed in range(8):
+        sample = make_sample(render(seed, 128), 64, np.random.default_rng(seed))
+        things = sample.labels >= 4
+        covered = np.zeros_like(things)
+        for cx, cy, w, h in sample.boxes * 64:
+            covered[round(cy - h / 2) : round(cy + h / 2), round(cx - w / 2) : round(cx + w / 2)] = True
+        if things.sum() > 100:
+            shares.append(float(covered[things].mean()))
+        assert np.all((sample.boxes >= 0) & (sample.boxes <= 1))
+    assert np.mean(shares) > 0.85
