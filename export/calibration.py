@@ -50,9 +50,9 @@ def scene_set(count: int, spec: ImageSpec, advance: Callable[[], None]) -> Calib
 
 
 def folder_set(folder: Path, count: int, spec: ImageSpec, advance: Callable[[], None]) -> CalibrationSet:
-    """Up to `count` images of a folder or frames of a video, evenly taken from the start. Raises SourceError, ImageError."""
+    """The first `count` images of a folder or frames of a video. Raises InputError when it has none."""
     images: list[NDArray[np.uint8]] = []
-    with open_source(str(folder)) as source:
+    with open_source(folder) as source:
         for frame in source:
             if len(images) == count:
                 break
@@ -60,7 +60,7 @@ def folder_set(folder: Path, count: int, spec: ImageSpec, advance: Callable[[], 
             advance()
     if not images:
         raise InputError(f"{folder}: no image to calibrate on")
-    return CalibrationSet(folder.name, tuple(images))
+    return CalibrationSet(folder.name or str(folder), tuple(images))
 
 
 def _render(seed: int, size: int) -> NDArray[np.uint8]:

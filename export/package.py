@@ -1,4 +1,4 @@
-"""The main routine: a checkpoint's backbone and chosen decoders become a model package, measured against torch."""
+"""A checkpoint's backbone and chosen decoders become a model package, measured against torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ExportSettings:
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
-    """`tasks`, or all of the checkpoint. Raises TaskError for one that is unknown, not built or not in the checkpoint."""
+    """`tasks`, or all of the checkpoint. Raises TaskError for one that is unknown, not built or not in it."""
     for task in tasks:
         require_built(task)
         if task not in info.tasks:
@@ -73,9 +73,10 @@ def export(
     overwrite: bool = False,
     notify: Notify = lambda _: None,
 ) -> ModelPackage:
-    """Trace, convert, compare and write. `calibration` serves int8 and, its first images, parity and the golden sample.
+    """Trace, convert, compare and write. `calibration` serves int8 and, in part, parity and the sample.
 
-    Raises ExportError, ParityError (fp32 of some engine is off by more than `parity.FP32_BOUND`), PackageError.
+    Raises ExportError, PackageError, and ParityError when fp32 is off by more than `parity.FP32_BOUND` on
+    some engine or another precision is plainly broken (`parity.broken`).
     """
     traced = _trace_all(model, settings, notify)
     frames = sample_evenly(calibration.images, PARITY_FRAMES)
@@ -174,7 +175,7 @@ def _single(tensor: torch.Tensor) -> Array:
 def _run_engines(
     graphs: Graphs, precision: Precision, frames: Sequence[Array], scratch: Path, notify: Notify
 ) -> dict[str, list[dict[str, dict[str, Array]]]]:
-    """Engine name -> per frame, component -> output -> values; each decoder reads its own engine's backbone."""
+    """Engine name -> per frame, component -> output -> values; decoders read their own engine's backbone."""
     files = {}
     for component, graph in graphs.items():
         files[component] = scratch / f"{component}-{precision}.onnx"
@@ -211,7 +212,7 @@ def _judge(
     reference: Sequence[Mapping[str, Mapping[str, Array]]],
     answers: Mapping[str, Sequence[Mapping[str, Mapping[str, Array]]]],
 ) -> JsonValue:
-    """Engine -> "component.output" -> deviation. Raises ParityError for an fp32 output beyond the bound."""
+    """Engine -> "component.output" -> deviation. Raises ParityError for an output that cannot be right."""
     table: dict[str, JsonValue] = {}
     for engine, frames in answers.items():
         rows: dict[str, JsonValue] = {}
@@ -223,13 +224,18 @@ def _judge(
                         f"{component}.{name} on {engine}: fp32 differs from torch by {deviation.error:.2e} "
                         f"(relative), at most {parity.FP32_BOUND:.0e} is accepted; no package was written"
                     )
+                if parity.broken(deviation, features=component == BACKBONE):
+                    raise ParityError(
+                        f"{component}.{name} on {engine}: {precision} is plainly wrong "
+                        f"(error {deviation.error:.2g}, SQNR {deviation.sqnr_db} dB); no package was written"
+                    )
                 rows[f"{component}.{name}"] = _as_json(deviation)
         table[engine] = rows
     return table
 
 
 def _as_json(deviation: Deviation) -> JsonValue:
-    row: dict[str, JsonValue] = {"error": float(f"{min(deviation.error, 1e9):.3g}")}
+    row: dict[str, JsonValue] = {"error": float(f"{deviation.error:.3g}")}
     if deviation.sqnr_db is not None:
         row["sqnr_db"] = round(deviation.sqnr_db, 1)
     return row

@@ -1,4 +1,4 @@
-"""What an engine answers, against torch: relative error and signal-to-noise ratio of every output on real frames."""
+"""What an engine answers, against torch: relative error and signal-to-noise ratio of every output."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ Array = NDArray[Any]
 # Candidates whose scores are closer than this may swap places between two engines that are both right.
 TIE: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.1}
 FP32_BOUND: Final = 1e-4  # relative error that fp32 may have
+BROKEN_DB: Final = 6.0  # noise of half the signal's amplitude
 
 
 @dataclass(frozen=True)
 class Deviation:
     """How far one output is off, over all frames.
 
-    `error` is max |difference| / max |reference| for numbers, the share of elements that differ for labels and classes;
-    `sqnr_db` is 20 log10(|reference| / |difference|) [dB], None for labels and classes and where nothing differs.
+    `error` is max |difference| / max |reference| for numbers, the share of elements that differ for labels
+    and classes; `sqnr_db` is 20 log10(|reference| / |difference|) [dB], None for labels and classes and where
+    nothing differs.
     """
 
     error: float
     sqnr_db: float | None
+
+
+def broken(deviation: Deviation, features: bool) -> bool:
+    """Whether this is a fault and no rounding: not finite, or feature maps whose noise nears the signal."""
+    noisy = deviation.sqnr_db is not None and deviation.sqnr_db < BROKEN_DB
+    return not math.isfinite(deviation.error) or (features and noisy)
 
 
 def compare(
@@ -62,8 +70,8 @@ def align_candidates(
 ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
     """Undo swaps between candidates of (nearly) equal score, which a sorted top-k leaves to chance.
 
-    Candidates that tie with the last one are left out on both sides: which of them made the cut is chance too.
-    Outputs without `scores` pass unchanged.
+    Candidates that tie with the last one are left out on both sides: which made the cut is chance too. Scores
+    are compared rank by rank. Outputs without `scores` pass unchanged.
     """
     if "scores" not in reference:
         return reference, actual
@@ -82,5 +90,5 @@ def align_candidates(
         free.discard(partners[-1])
     return (
         {name: value[:, kept] for name, value in reference.items()},
-        {name: value[:, partners] for name, value in actual.items()},
+        {name: value[:, kept if name == "scores" else partners] for name, value in actual.items()},
     )

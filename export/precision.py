@@ -1,8 +1,9 @@
 """From a float graph to fp16 and int8.
 
-int8 is static Q/DQ as x86 CPUs with VNNI like it: unsigned activations, signed weights per channel, and only products
-with constant weights. Attention products, softmax, norms, residual additions, sampling and the layers in `KEPT_FLOAT`
-stay in float. fp16 keeps the boundary tensors and what overflows or loses places in float.
+int8 is static Q/DQ as x86 CPUs with VNNI like it: unsigned activations, signed weights per channel, and only
+products with constant weights. Attention products, softmax, norms, residual additions, sampling and the
+layers in `KEPT_FLOAT` stay in float. fp16 keeps the boundary tensors and what overflows or loses places in
+float.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from argus_edge.errors import ExportError
 
 RECIPE: Final = "static-u8s8-minmax"
 QUANTIZED: Final = ["Conv", "MatMul", "Gemm"]
-# Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class logits, the layer
-# that sees raw pixels, and the regressed depth.
-# And the first values of the detection encoder: OpenVINO 2026.4 would scale the joined levels one by one and then fail
-# to load the graph.
+# Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class
+# logits, the layer that sees raw pixels, and the regressed depth.
+# And the first values of the detection encoder: OpenVINO 2026.4 would scale the joined levels one by one and
+# then fail to load the graph.
 KEPT_FLOAT: Final = re.compile(
     r"(attention\.(offsets|weights)|regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0"
     r"|^encoder\.layers\.0\.attention\.value)/"
@@ -47,8 +48,8 @@ OPTIONS: Final = {
 }
 FLOAT_IN_FP16: Final = [
     *DEFAULT_OP_BLOCK_LIST,
-    "ArgMax", "Cos", "Div", "GatherND", "GridSample", "GroupNormalization", "LayerNormalization", "Log", "Resize",
-    "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "TopK",
+    "ArgMax", "Cos", "Div", "GatherND", "GridSample", "GroupNormalization", "LayerNormalization", "Log",
+    "Resize", "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "TopK",
 ]  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> onnx.ModelProto:
-    """`samples` gives the graph's inputs once per calibration image. Raises ExportError when it cannot be quantised."""
+    """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised."""
     excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"

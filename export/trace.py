@@ -58,7 +58,7 @@ class _DecoderGraph(nn.Module):
 
 
 def trace_backbone(model: Argus, size: int, levels: Sequence[int]) -> Graph:
-    """The backbone for a square input of `size` [px], giving F`levels`. Raises ExportError when torch cannot trace it."""
+    """The backbone for a square input of `size` [px], giving F`levels`. Raises ExportError when it fails."""
     static = copy.deepcopy(model).eval()
     static.backbone.fix_input_size(size, size)
     module = _BackboneGraph(static, levels)
@@ -66,7 +66,9 @@ def trace_backbone(model: Argus, size: int, levels: Sequence[int]) -> Graph:
     with torch.inference_mode():
         features = module(example)
     outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}
-    return _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
+    graph = _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
+    _put_resized_first(graph.model)
+    return graph
 
 
 def trace_decoder(model: Argus, task: str, backbone: Graph) -> Graph:
@@ -126,8 +128,8 @@ def _specs(tensors: dict[str, Tensor], layouts: dict[str, str]) -> tuple[TensorS
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """Name every node by the module it came from (adapter.injectors.0.attention.value/MatMul_3) and drop the exporter's
-    stack traces, which hold paths of the exporting machine.
+    """Name every node by the module it came from (adapter.injectors.0.attention.value/MatMul_3) and drop the
+    exporter's stack traces, which hold paths of the exporting machine.
     """
     for index, node in enumerate(model.graph.node):
         scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "['']")
@@ -139,6 +141,18 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
+
+
+def _put_resized_first(model: onnx.ModelProto) -> None:
+    """Swap the terms of every sum whose second is a resized map: the same values.
+
+    OpenVINO 2026.4 mistakes the memory layout of such a sum in fp32 when its first term is a transposed view
+    and a GroupNormalization follows, so F1 alone, without F0, came out wrong.
+    """
+    resized = {node.output[0] for node in model.graph.node if node.op_type == "Resize"}
+    for node in model.graph.node:
+        if node.op_type == "Add" and node.input[1] in resized:
+            node.input[0], node.input[1] = node.input[1], node.input[0]
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from argus_edge.dependencies import require
-from argus_edge.errors import InputError
+from argus_edge.errors import InputError, TaskError
+from argus_edge.tasks import require_built
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,24 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+KINDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+# Settings, what they must be, and whether a value is that (NaN never is).
+LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = (
+    (("variant",), "nano, small or base", lambda v: v in ("nano", "small", "base")),
+    (("precision",), "fp32, bf16 or fp16", lambda v: v in ("fp32", "bf16", "fp16")),
+    (("seed",), f"from 0 to {2**31 - 1}", lambda v: 0 <= v < 2**31),
+    (
+        ("encoder_copies", "scenes", "save_every", "validate_every", "validate_scenes"),
+        "at least 1",
+        lambda v: v >= 1,
+    ),
+    (("warmup", "workers", "weight_decay"), "0 or more", lambda v: 0 <= v < math.inf),
+    (("learning_rate", "clip_norm"), "above 0", lambda v: 0 < v < math.inf),
+    (("ema_decay",), "from 0 to below 1", lambda v: 0 <= v < 1),
+    (("final_rate",), "from 0 to 1", lambda v: 0 <= v <= 1),
+)
+
+
 def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
     """Defaults overridden by `values`; `where` names their file in errors (InputError)."""
     known = {f.name: f for f in dataclasses.fields(Recipe)}
@@ -83,39 +104,79 @@ def load_recipe(path: Path) -> Recipe:
     return recipe_from(values, str(path))
 
 
+def smallest_size(variant: str, tasks: Sequence[str]) -> int:
+    """Side of the network input [px] from which the detector has a place (a cell at stride 8, 16 or 32) for
+    each of its queries; 64 without a detector. Raises InputError for an unknown variant, TaskError.
+    """
+    from argus_edge.train.model.build import DECODERS, variant_named
+
+    detects = any(require_built(task).decoder == "mask_dino" for task in tasks)
+    queries = DECODERS[variant_named(variant)].det_queries if detects else 0
+    return next(s for s in count(64, 32) if sum((s // stride) ** 2 for stride in (8, 16, 32)) >= queries)
+
+
+def check_sizes(recipe: Recipe, where: str) -> None:
+    """Raises InputError when the variant cannot be trained at the input size of a phase."""
+    smallest = smallest_size(recipe.variant, recipe.tasks)
+    for phase in recipe.phases:
+        if phase.size < smallest:
+            raise InputError(
+                f"{where}: {recipe.variant} with {', '.join(recipe.tasks)} needs phases of "
+                f"at least {smallest} px, got {phase.size}"
+            )
+
+
 def _converted(name: str, value: Any, default: Any, where: str) -> Any:
     try:
         if name == "phases":
-            return tuple(p if isinstance(p, Phase) else Phase(**p) for p in value)
+            return tuple(p if isinstance(p, Phase) else _phase(p) for p in value)
         if name == "tasks":
-            return tuple(str(task) for task in value)
+            if not isinstance(value, (list, tuple)):
+                raise TypeError("expected a list of task names")
+            return tuple(_scalar(task, str) for task in value)
         if name == "task_weights":
-            return {**default, **{str(k): float(v) for k, v in value.items()}}
-        if isinstance(default, bool):
-            if not isinstance(value, bool):
-                raise TypeError("expected true or false")
-            return value
-        return type(default)(value)
+            return {**default, **{str(k): _scalar(v, float) for k, v in value.items()}}
+        return _scalar(value, type(default))
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: setting {name!r} cannot be {value!r} ({error})") from error
 
 
+def _phase(values: Mapping[str, Any]) -> Phase:
+    return Phase(**{name: _scalar(value, int) for name, value in values.items()})
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    """`value` when it is of that kind; numbers may be written as text, which YAML makes of 1e-3."""
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"expected {KINDS[kind]}")
+    return value
+
+
 def _check(recipe: Recipe, where: str) -> None:
+    for names, expected, fits in LIMITS:
+        for name in names:
+            value = getattr(recipe, name)
+            if not fits(value):
+                raise InputError(f"{where}: {name} must be {expected}, got {value!r}")
     for phase in recipe.phases:
-        if phase.size < 64 or phase.size % 32 or phase.steps < 0 or phase.batch < 1:
+        if phase.size < 64 or phase.size % 32 or phase.steps < 0 or phase.batch < 2:
             raise InputError(
-                f"{where}: a phase needs a size in multiples of 32 from 64 px, steps and a batch; got {phase}"
+                f"{where}: a phase needs steps, a size in multiples of 32 from 64 px, and a "
+                f"batch of at least 2 (BatchNorm's least); got {phase}"
             )
     if not recipe.phases or recipe.steps == 0:
         raise InputError(f"{where}: no training steps; give at least one phase with steps")
-    if recipe.precision not in ("fp32", "bf16", "fp16"):
-        raise InputError(f"{where}: precision must be fp32, bf16 or fp16, got {recipe.precision!r}")
-    if recipe.encoder_copies < 1:
-        raise InputError(f"{where}: encoder_copies must be at least 1, got {recipe.encoder_copies}")
-    if recipe.scenes < 1:
-        raise InputError(f"{where}: scenes must be at least 1, got {recipe.scenes}")
-    missing = [task for task in recipe.tasks if task not in recipe.task_weights]
-    if not recipe.tasks or missing:
-        raise InputError(
-            f"{where}: every task needs a weight in task_weights; missing {missing or 'any task'}"
-        )
+    if not recipe.tasks or len(set(recipe.tasks)) < len(recipe.tasks):
+        raise InputError(f"{where}: tasks must name at least one task, each once; got {list(recipe.tasks)}")
+    for task in recipe.tasks:
+        try:
+            require_built(task)
+        except TaskError as error:
+            raise InputError(f"{where}: {error}") from error
+        weight = recipe.task_weights.get(task)
+        if weight is None or not 0 <= weight < math.inf:
+            raise InputError(
+                f"{where}: task {task!r} needs a weight of 0 or more in task_weights, got {weight}"
+            )

@@ -1,7 +1,7 @@
 """argus-export: a checkpoint becomes a model package.
 
-The checkpoint's backbone and the chosen decoders become one ONNX graph each, in the chosen precisions, are compared with
-torch on every engine of this machine, and are written with the figures into the folder NAME.argus.
+The checkpoint's backbone and the chosen decoders become one ONNX graph each, in the chosen precisions, are
+compared with torch on every engine of this machine, and are written with the figures to a folder NAME.argus.
 """
 
 from __future__ import annotations
@@ -40,24 +40,23 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.calibration import folder_set, scene_set
     from argus_edge.export.package import ExportSettings, check_tasks, export
     from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
+    from argus_edge.train.recipe import smallest_size
 
     checkpoint = SHIPPED.get(options.checkpoint) or Path(options.checkpoint)
     model, info = load_checkpoint(checkpoint)
     tasks = check_tasks(tasks, info)
     size = options.size or info.input_size
-    if size < 64 or size % 32:
-        raise InputError(f"--size {size}: expected a multiple of 32 px from 64")
+    smallest = smallest_size(info.variant, tasks)
+    if size < smallest or size % 32:
+        raise InputError(
+            f"--size {size}: expected a multiple of 32 px, at least {smallest} for {', '.join(tasks)}"
+        )
     out = options.out or Path(f"{info.variant}.argus")
-    if out.exists() and not options.overwrite:
+    if out.exists() and not options.overwrite:  # before the work, not after it
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     count = options.calibration_images if "int8" in precisions else 8
-    if "int8" in precisions and count < FEW_IMAGES:
-        print(
-            f"argus-export: warning: {count} calibration images are few, {FEW_IMAGES} or more serve better",
-            file=sys.stderr,
-        )
     spec = ImageSpec(size, size)
     with _progress() as (notify, advance):
         notify(f"{count} calibration images")
@@ -65,6 +64,12 @@ def run(arguments: Sequence[str]) -> int:
             calibration = scene_set(count, spec, advance)
         else:
             calibration = folder_set(options.calibration, count, spec, advance)
+        found = len(calibration.images)
+        if "int8" in precisions and found < FEW_IMAGES:
+            print(
+                f"argus-export: warning: {found} calibration images are few, {FEW_IMAGES} serve better",
+                file=sys.stderr,
+            )
         command = shlex.join(["argus-export", *arguments])
         settings = ExportSettings(tasks, precisions, out.stem, spec, command)
         package = export(model, info, settings, calibration, out, options.overwrite, notify)

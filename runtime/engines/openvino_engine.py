@@ -70,7 +70,7 @@ class OpenVINOEngine:
 
 
 def _output_name(port: Any) -> str:
-    """The graph output's own name: where OpenVINO dropped a cast, the port also carries the name before it."""
+    """The graph output's own name: where OpenVINO dropped a cast, the port also has the name before it."""
     own = str(port.node.friendly_name).removesuffix("/sink_port_0")
     return own if own in port.names else str(port.get_any_name())
 

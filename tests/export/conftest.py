@@ -1,21 +1,22 @@
-"""A tiny Argus, exported once: 64 px input, random weights."""
+"""A nano with random weights for a small input, exported once, by the command."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import io
 from pathlib import Path
 
 import pytest
 import torch
 
 from argus_edge.export.calibration import CalibrationSet, scene_set
-from argus_edge.export.package import ExportSettings, export
+from argus_edge.export.commands.export import run
 from argus_edge.package import ModelPackage
 from argus_edge.spec import ImageSpec
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.build import build_model
-from argus_edge.train.model.checkpoint import CheckpointInfo
+from argus_edge.train.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 
 SIZE = 96
 TASKS = ("det", "seg", "depth")
@@ -28,7 +29,7 @@ def info() -> CheckpointInfo:
 
 @pytest.fixture(scope="session")
 def model(info: CheckpointInfo) -> Argus:
-    """nano with random weights, its zero-initialised parts too: an adapter that does nothing would hide mistakes."""
+    """Its zero-initialised parts are random too: an adapter that does nothing would hide mistakes."""
     torch.manual_seed(0)
     model = build_model("nano", info.tasks, info.classes).eval()
     with torch.no_grad():
@@ -44,11 +45,29 @@ def calibration() -> CalibrationSet:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    model: Argus, info: CheckpointInfo, calibration: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ModelPackage]:
-    settings = ExportSettings(
-        TASKS, ("fp32", "fp16", "int8"), "tiny", ImageSpec(SIZE, SIZE), "argus-export tiny"
-    )
-    out: Path = tmp_path_factory.mktemp("export") / "tiny.argus"
-    yield export(model, info, settings, calibration, out)
+def checkpoint(model: Argus, info: CheckpointInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "random"
+    save_checkpoint(folder, model, info)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_as_saved(checkpoint: Path) -> Argus:
+    """With the weights' rounding of the file."""
+    return load_checkpoint(checkpoint)[0]
+
+
+@pytest.fixture(scope="session")
+def printed_and_exported(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, ModelPackage]:
+    out = tmp_path_factory.mktemp("export") / "tiny.argus"
+    precisions = ["--precision", "int8,fp16,fp32", "--calibration-images", "8"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run([str(checkpoint), *precisions, "--out", str(out)]) == 0
+    return printed.getvalue(), ModelPackage.open(out)
+
+
+@pytest.fixture(scope="session")
+def exported(printed_and_exported: tuple[str, ModelPackage]) -> ModelPackage:
+    return printed_and_exported[1]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from argus_edge.export.parity import TIE, align_candidates, compare
+from argus_edge.export.parity import TIE, Deviation, align_candidates, broken, compare
 
 
 def candidates(scores: list[float], order: list[int] | None = None) -> dict[str, np.ndarray]:
@@ -23,7 +23,8 @@ def candidates(scores: list[float], order: list[int] | None = None) -> dict[str,
 
 def test_relative_error_and_sqnr_of_a_known_difference() -> None:
     reference = np.array([[3.0, 4.0]], np.float32)
-    deviation = compare([{"depth": reference}], [{"depth": reference + np.float32([[0.0, 0.04]])}])["depth"]
+    actual = np.array([[3.0, 4.04]], np.float32)
+    deviation = compare([{"depth": reference}], [{"depth": actual}])["depth"]
     assert deviation.error == pytest.approx(0.01, rel=1e-4)
     assert deviation.sqnr_db == pytest.approx(20 * math.log10(5 / 0.04), rel=1e-4)
 
@@ -55,9 +56,18 @@ def test_a_swap_of_equal_scores_is_forgiven() -> None:
 
 def test_a_swap_of_unequal_scores_is_an_error() -> None:
     scores = [0.9, 0.5, 0.4, 0.3, 0.1]
-    found = compare([candidates(scores)], [candidates(scores, [0, 2, 1, 3, 4])])
+    unsorted = candidates(scores, [0, 2, 1, 3, 4])
+    assert compare([candidates(scores)], [unsorted])["scores"].error > 0.1
+    found = compare([candidates(scores)], [unsorted | {"scores": np.array([scores], np.float32)}])
     assert found["boxes"].error > 0.1
     assert found["classes"].error > 0
+
+
+def test_what_is_plainly_wrong_is_no_rounding() -> None:
+    assert broken(Deviation(math.inf, None), features=False)
+    assert broken(Deviation(1.2, 3.0), features=True)
+    assert not broken(Deviation(1.2, 3.0), features=False)
+    assert not broken(Deviation(0.05, 25.0), features=True)
 
 
 def test_a_wrong_box_is_seen() -> None:

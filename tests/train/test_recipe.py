@@ -13,7 +13,7 @@ from torch import nn
 from argus_edge.errors import InputError
 from argus_edge.train.batches import locate
 from argus_edge.train.optimiser import parameter_groups, rate_factor
-from argus_edge.train.recipe import Phase, Recipe, load_recipe, recipe_from
+from argus_edge.train.recipe import Phase, Recipe, check_sizes, load_recipe, recipe_from, smallest_size
 
 
 def test_a_yaml_file_overrides_only_what_it_names(tmp_path: Path) -> None:
@@ -56,12 +56,35 @@ def test_json_is_read_as_well_and_a_recipe_survives_it(tmp_path: Path) -> None:
         ({"phases": [{"steps": 0, "size": 64, "batch": 2}]}, "no training steps"),
         ({"phases": [{"steps": 1, "size": 100, "batch": 2}]}, "multiples of 32"),
         ({"phases": [{"steps": 1, "size": 32, "batch": 2}]}, "from 64 px"),
-        ({"phases": [{"steps": 1, "size": 64, "batch": 0}]}, "batch"),
+        ({"phases": [{"steps": 1, "size": 64, "batch": 1}]}, "a batch of at least 2"),
+        ({"phases": [{"steps": 1.5, "size": 64, "batch": 2}]}, "expected a whole number"),
+        ({"phases": [{"steps": 1, "size": "64", "batch": 2}]}, "expected a whole number"),
+        ({"variant": "huge"}, "variant must be nano, small or base, got 'huge'"),
+        ({"variant": 5}, "setting 'variant' cannot be 5 (expected text)"),
         ({"precision": "fp8"}, "precision must be fp32, bf16 or fp16, got 'fp8'"),
+        ({"seed": -1}, "seed must be from 0 to 2147483647, got -1"),
+        ({"seed": 2**31}, "seed must be from 0"),
+        ({"seed": True}, "setting 'seed' cannot be True (expected a whole number)"),
+        ({"workers": 3.7}, "setting 'workers' cannot be 3.7 (expected a whole number)"),
+        ({"workers": -1}, "workers must be 0 or more, got -1"),
+        ({"warmup": -1}, "warmup must be 0 or more"),
+        ({"learning_rate": 0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
+        ({"learning_rate": True}, "expected a number"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more"),
+        ({"ema_decay": 1}, "ema_decay must be from 0 to below 1, got 1.0"),
         ({"scenes": 0}, "scenes must be at least 1, got 0"),
-        ({"tasks": []}, "task_weights"),
-        ({"tasks": ["det", "pose"]}, "pose"),
+        ({"save_every": 0}, "save_every must be at least 1"),
+        ({"validate_every": 0}, "validate_every must be at least 1"),
+        ({"validate_scenes": 0}, "validate_scenes must be at least 1"),
+        ({"tasks": []}, "tasks must name at least one task"),
+        ({"tasks": ["det", "det"]}, "each once; got ['det', 'det']"),
+        ({"tasks": "det"}, "setting 'tasks' cannot be 'det' (expected a list of task names)"),
+        ({"tasks": ["det", "pose"]}, "'pose' is not built yet"),
+        ({"tasks": ["flow"]}, "'flow'"),
         ({"task_weights": 3}, "setting 'task_weights'"),
+        ({"task_weights": {"det": -1}}, "task 'det' needs a weight of 0 or more in task_weights, got -1.0"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], message: str) -> None:
@@ -99,6 +122,16 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"evil\.yaml"):
         load_recipe(path)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_detector_needs_as_many_places_as_queries() -> None:
+    assert smallest_size("nano", ["det", "seg"]) == 96
+    assert smallest_size("base", ["det"]) == 128
+    assert smallest_size("nano", ["seg", "depth"]) == 64
+    recipe = recipe_from({"phases": [{"steps": 1, "size": 64, "batch": 2}]}, "here")
+    with pytest.raises(InputError, match=r"here: nano with det, seg, depth needs .* 96 px, got 64"):
+        check_sizes(recipe, "here")
+    check_sizes(Recipe(), "here")
 
 
 def test_phases_follow_each_other_and_keep_count_of_the_images() -> None:

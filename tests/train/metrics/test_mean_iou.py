@@ -7,11 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import (  # type: ignore[import-untyped]
-    balanced_accuracy_score,
-    confusion_matrix,
-    jaccard_score,
-)
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, jaccard_score
 
 from argus_edge.errors import InputError
 from argus_edge.results import LabelMap
