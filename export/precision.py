@@ -30,13 +30,13 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from argus_edge.errors import ExportError
 
 RECIPE: Final = "static-u8s8-minmax"
-QUANTIZED: Final = ["Conv", "MatMul", "Gemm"]
+QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class
 # logits, the layer that sees raw pixels, and the regressed depth.
 # And the first values of the detection encoder: OpenVINO 2026.4 would scale the joined levels one by one and
 # then fail to load the graph.
 KEPT_FLOAT: Final = re.compile(
-    r"(attention\.(offsets|weights)|regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0"
+    r"(regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0"
     r"|^encoder\.layers\.0\.attention\.value)/"
 )
 OPTIONS: Final = {

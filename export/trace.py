@@ -66,9 +66,7 @@ def trace_backbone(model: Argus, size: int, levels: Sequence[int]) -> Graph:
     with torch.inference_mode():
         features = module(example)
     outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}
-    graph = _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
-    _put_resized_first(graph.model)
-    return graph
+    return _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
 
 
 def trace_decoder(model: Argus, task: str, backbone: Graph) -> Graph:
@@ -141,18 +139,6 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
-
-
-def _put_resized_first(model: onnx.ModelProto) -> None:
-    """Swap the terms of every sum whose second is a resized map: the same values.
-
-    OpenVINO 2026.4 mistakes the memory layout of such a sum in fp32 when its first term is a transposed view
-    and a GroupNormalization follows, so F1 alone, without F0, came out wrong.
-    """
-    resized = {node.output[0] for node in model.graph.node if node.op_type == "Resize"}
-    for node in model.graph.node:
-        if node.op_type == "Add" and node.input[1] in resized:
-            node.input[0], node.input[1] = node.input[1], node.input[0]
 
 
 @contextlib.contextmanager

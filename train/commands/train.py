@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from argus_edge.command import run_command
 from argus_edge.errors import InputError
-from argus_edge.train.recipe import Recipe, load_recipe, recipe_from
+from argus_edge.train.recipe import Recipe, check_sizes, load_recipe, recipe_from
 
 if TYPE_CHECKING:
     from argus_edge.train.loop import StepReport, Trainer
     from argus_edge.train.model.argus import Argus
 
 RECIPE_OPTIONS = ("variant", "tasks", "seed", "precision", "workers", "scenes", "learning_rate")
+HEADLINES = ("det/AP", "det/AP50", "seg/mIoU", "depth/delta1")  # in the curve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +65,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
 
 def train(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
+    check_sizes(recipe, "command line")
     import torch
     from torch.utils.data import DataLoader
 
@@ -225,12 +227,12 @@ def plot_curve(out: Path) -> None:
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(9, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    for axis, wanted in ((above, "loss/"), (below, ("det/AP", "seg/mIoU", "depth/delta1"))):
-        for name in sorted({k for row in rows for k in row if k.startswith(wanted) and k != "det/APs"}):
+    losses = sorted({name for row in rows for name in row if name.startswith("loss/")})
+    for axis, names in ((above, losses), (below, HEADLINES)):
+        for name in names:
             points = [(row["step"], row[name]) for row in rows if name in row]
-            axis.plot(
-                *zip(*points, strict=True), label=name, marker=None if axis is above else "o", markersize=3
-            )
+            if points:
+                axis.plot(*zip(*points, strict=True), label=name, marker="o" if axis is below else None)
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     above.set_yscale("log")

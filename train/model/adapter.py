@@ -170,10 +170,10 @@ class Adapter(nn.Module):
         c2, c3, c4 = _split_levels(spatial, shapes)
         pyramid = [f0 + self.up(c2), c2, c3, c4]
         size4, size8 = (f0.shape[-2], f0.shape[-1]), (c2.shape[-2], c2.shape[-1])
-        # Halving bilinearly is averaging 2x2 cells; spelled as the latter, since OpenVINO 2026.4 computes the
-        # former wrongly in fp32 when an addition and a GroupNorm follow.
+        # OpenVINO 2026.4 adds wrongly in fp32 when the second term is resized and a GroupNorm follows. Hence
+        # tokens stand first, and are halved by averaging 2x2 cells, which is what bilinear halving does.
         tokens = [resize(vit, size4), resize(vit, size8), vit, functional.avg_pool2d(vit, 2)]
-        return [norm(level + token) for norm, level, token in zip(self.norms, pyramid, tokens, strict=True)]
+        return [norm(token + level) for norm, level, token in zip(self.norms, pyramid, tokens, strict=True)]
 
     @torch.no_grad()
     def measure_scales(self, images: Sequence[Tensor], backbone: Backbone) -> None:
