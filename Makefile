@@ -27,7 +27,7 @@ demo: $(STAMP)
 	rm -rf demo
 	mkdir demo
 	cd demo && argus-export --tasks det,seg --precision int8
-	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --out .
+	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --score 0.4 --out .
 
 test: lint
 	pytest

@@ -90,7 +90,30 @@ def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]
             ) from error
         finally:
             logging.disable(logging.NOTSET)
-        return onnx.load(target)
+        quantised = onnx.load(target)
+        _merge_twins(quantised)
+        return quantised
+
+
+def _merge_twins(model: onnx.ModelProto) -> None:
+    """One Q/DQ pair where several products read the same tensor with the same scale, not one for each."""
+    constants = {
+        tensor.name: onnx.numpy_helper.to_array(tensor).tobytes() for tensor in model.graph.initializer
+    }
+    first: dict[tuple[Any, ...], str] = {}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in constants:
+            key = (node.op_type, node.input[0], *(constants.get(name, name) for name in node.input[1:]))
+            if key in first:
+                renamed[node.output[0]] = first[key]
+                continue
+            first[key] = node.output[0]
+        kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
