@@ -216,7 +216,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["--phases", "10:64"], "expected steps:size:batch"),
         (["--phases", "ten:64:2"], "expected steps:size:batch"),
-        (["--variant", "huge"], "'huge' is unknown"),
+        (["--variant", "huge"], "got 'huge'"),
         (["--tasks", "det,pose"], "pose"),
         (["--device", "cuda:99"], "--device cuda:99: not usable here"),
         (["--device", "toaster"], "--device toaster: not usable here"),
