@@ -29,10 +29,11 @@ demo: $(STAMP)
 	cd demo && argus-export --tasks det,seg --precision int8
 	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --score 0.4 --out .
 
-# Three processes: the engines, torch and the exporter all in one have been seen to crash late in the suite.
+# In parts: after all of tests/train, Debian's Python 3.11.2 has been seen to crash in test_validate.py (3.11.7 has not).
 test: lint
 	pytest tests/argus_edge tests/native tests/runtime tests/test_*.py
-	pytest tests/train
+	pytest tests/train --ignore tests/train/test_validate.py
+	pytest tests/train/test_validate.py
 	pytest tests/export
 
 lint: $(STAMP)
