@@ -34,7 +34,19 @@ from argus_edge.errors import (
 )
 from argus_edge.geometry import Letterbox
 from argus_edge.package import ModelPackage
-from argus_edge.results import DenseMap, Detections, Frame, LabelMap
+from argus_edge.results import (
+    AnomalyMap,
+    Classification,
+    DenseMap,
+    Detections,
+    Frame,
+    Instances,
+    Keypoints,
+    LabelMap,
+    NormalMap,
+    PanopticMap,
+    Segment,
+)
 from argus_edge.tasks import TASKS, TaskSpec
 
 if TYPE_CHECKING:
@@ -42,8 +54,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASKS",
+    "AnomalyMap",
     "ArgusError",
     "CheckpointError",
+    "Classification",
     "DenseMap",
     "DependencyError",
     "Detections",
@@ -53,12 +67,17 @@ __all__ = [
     "Frame",
     "ImageError",
     "InputError",
+    "Instances",
+    "Keypoints",
     "LabelMap",
     "Letterbox",
     "ModelPackage",
+    "NormalMap",
     "PackageError",
+    "PanopticMap",
     "ParityError",
     "Runtime",
+    "Segment",
     "SourceError",
     "TaskError",
     "TaskSpec",

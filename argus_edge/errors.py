@@ -54,7 +54,7 @@ class SourceError(InputError):
 
 
 class TaskError(InputError):
-    """A task is unknown, not built yet, not in this package or checkpoint, or was not run on this frame."""
+    """A task is unknown, not in this package or checkpoint, or was not run on this frame."""
 
 
 class PackageError(ArgusError):
@@ -87,3 +87,8 @@ class TrainingError(ArgusError):
 
 class DependencyError(ArgusError):
     """An optional Python package is not installed or does not load; the message carries the pip line."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what another library's error says, in one line, for a message of ours."""
+    return (str(error).splitlines() or [repr(error)])[0]

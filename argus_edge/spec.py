@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 __all__ = [
     "BACKBONE",
     "IMAGE_TENSOR",
+    "PERSONS_TENSOR",
     "PRECISIONS",
     "ComponentSpec",
     "FileEntry",
@@ -29,6 +30,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
 BACKBONE: Final = "backbone"
 IMAGE_TENSOR: Final = "image"
+PERSONS_TENSOR: Final = "persons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +93,52 @@ class VariantSpec:
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
-    """One graph: the backbone or a decoder, with the tensors at its boundary; the same in every variant."""
+    """One graph: a backbone or a decoder, with the tensors at its boundary; the same in every variant."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     variants: Mapping[str, VariantSpec]
 
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the graph reads an image and nothing else."""
+        return [tensor.name for tensor in self.inputs] == [IMAGE_TENSOR]
+
+    @property
+    def persons(self) -> TensorSpec | None:
+        """The input that takes the boxes of P persons, (P, 4) xyxy in [0, 1] of the network input, if any."""
+        return next((tensor for tensor in self.inputs if tensor.name == PERSONS_TENSOR), None)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """One task of a package: the component that decodes it and its class names (empty where it has none)."""
+    """One task of a package: the component that decodes it and its class names (empty where it has none).
+
+    For `pose` the names are those of the keypoints. The first `things` classes of a panoptic task are
+    countable. `backbone` is the component whose features the decoder reads; only `pose` may name another than
+    the package's own, which then sees each person's crop instead of the whole image.
+    """
 
     component: str
     classes: tuple[str, ...] = ()
+    things: int = 0
+    backbone: str = BACKBONE
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSpec:
-    """A recorded input and what the graphs of `precision` answered to it at export.
+    """A recorded input and what the model answered to it, for the graphs of `precision` to be compared with.
 
     `image` and the values of `outputs` (component -> tensor name -> file) are paths inside the package. Each
     file holds a tensor's values in C order, little-endian, nothing else: its TensorSpec says shape and dtype.
+    `inputs`, of the same form, holds what neither `image` nor a backbone gives: the persons of `pose`, the
+    crop that another backbone saw.
     """
 
     image: str
     precision: Precision
     outputs: Mapping[str, Mapping[str, str]]
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +165,15 @@ class PackageSpec:
         """The precisions in which every component exists, highest first."""
         each = [{v.precision for v in c.variants.values()} for c in self.components.values()]
         return tuple(p for p in PRECISIONS if all(p in have for have in each))
+
+    @property
+    def extra_inputs(self) -> dict[str, TensorSpec]:
+        """Component -> its one input that is neither `input` nor a feature: persons, or another's image."""
+        found = {}
+        for name, component in self.components.items():
+            tensor = component.persons
+            if component.is_backbone and name != BACKBONE:
+                tensor = component.inputs[0]
+            if tensor is not None:
+                found[name] = tensor
+        return found

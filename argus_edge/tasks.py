@@ -7,9 +7,19 @@ from typing import Final, Literal
 
 from argus_edge.errors import TaskError
 
-__all__ = ["TASKS", "DecoderName", "OutputKind", "TaskSpec", "get_task", "require_built"]
+__all__ = ["TASKS", "DecoderName", "OutputKind", "TaskSpec", "get_task"]
 
-OutputKind = Literal["boxes", "masks", "panoptic", "label_map", "dense_map", "keypoints", "scores", "anomaly"]
+OutputKind = Literal[
+    "boxes",
+    "masks",
+    "panoptic",
+    "label_map",
+    "dense_map",
+    "normal_map",
+    "keypoints",
+    "scores",
+    "anomaly",
+]
 DecoderName = Literal["mask_dino", "mask2former", "upernet", "dpt", "pooler", "simplenet"]
 
 
@@ -18,7 +28,7 @@ class TaskSpec:
     """One row of the task table.
 
     `unit` is the unit of the result's values ("" where they have none), `metric` the figure a task is judged
-    by, `built` says whether this version can train, export and run it.
+    by.
     """
 
     name: str
@@ -27,22 +37,21 @@ class TaskSpec:
     decoder: DecoderName
     metric: str
     unit: str
-    built: bool
 
 
 _ROWS: Final = (
-    TaskSpec("det", "object detection", "boxes", "mask_dino", "box AP", "px", True),
-    TaskSpec("inst", "instance segmentation", "masks", "mask_dino", "mask AP", "px", False),
-    TaskSpec("pan", "panoptic segmentation", "panoptic", "mask2former", "PQ", "", False),
-    TaskSpec("seg", "semantic segmentation", "label_map", "upernet", "mIoU", "", True),
-    TaskSpec("parse", "human part segmentation", "label_map", "upernet", "mIoU", "", False),
-    TaskSpec("sal", "saliency", "dense_map", "upernet", "maxF", "", False),
-    TaskSpec("edge", "edge detection", "dense_map", "upernet", "odsF", "", False),
-    TaskSpec("depth", "depth estimation", "dense_map", "dpt", "delta1", "m", True),
-    TaskSpec("normal", "surface normals", "dense_map", "dpt", "mean angle [deg]", "", False),
-    TaskSpec("pose", "human pose", "keypoints", "dpt", "OKS AP", "px", False),
-    TaskSpec("cls", "classification", "scores", "pooler", "top-1", "", False),
-    TaskSpec("anom", "anomaly detection", "anomaly", "simplenet", "image AUROC", "", False),
+    TaskSpec("det", "object detection", "boxes", "mask_dino", "box AP", "px"),
+    TaskSpec("inst", "instance segmentation", "masks", "mask_dino", "mask AP", "px"),
+    TaskSpec("pan", "panoptic segmentation", "panoptic", "mask2former", "PQ", ""),
+    TaskSpec("seg", "semantic segmentation", "label_map", "upernet", "mIoU", ""),
+    TaskSpec("parse", "human part segmentation", "label_map", "upernet", "mIoU", ""),
+    TaskSpec("sal", "saliency", "dense_map", "upernet", "maxF", ""),
+    TaskSpec("edge", "edge detection", "dense_map", "upernet", "odsF", ""),
+    TaskSpec("depth", "depth estimation", "dense_map", "dpt", "delta1", "m"),
+    TaskSpec("normal", "surface normals", "normal_map", "dpt", "mean angle [deg]", ""),
+    TaskSpec("pose", "human pose", "keypoints", "dpt", "OKS AP", "px"),
+    TaskSpec("cls", "classification", "scores", "pooler", "top-1", ""),
+    TaskSpec("anom", "anomaly detection", "anomaly", "simplenet", "image AUROC", ""),
 )
 
 TASKS: Final[dict[str, TaskSpec]] = {row.name: row for row in _ROWS}
@@ -54,12 +63,3 @@ def get_task(name: str) -> TaskSpec:
         return TASKS[name]
     except KeyError:
         raise TaskError(f"unknown task {name!r}; the tasks are: {', '.join(TASKS)}") from None
-
-
-def require_built(name: str) -> TaskSpec:
-    """Return the row of `name`. Raises TaskError when it is unknown or not built yet in this version."""
-    task = get_task(name)
-    if not task.built:
-        available = ", ".join(row.name for row in _ROWS if row.built)
-        raise TaskError(f"task {name!r} is not built yet in this version; available: {available}")
-    return task

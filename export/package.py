@@ -5,37 +5,44 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
-import torch
 
 from argus_edge.errors import ParityError, TaskError
 from argus_edge.export import parity
 from argus_edge.export.calibration import CalibrationSet, sample_evenly
+from argus_edge.export.components import (
+    CROP_BACKBONE,
+    Answers,
+    Extra,
+    Plan,
+    PoseMode,
+    in_single,
+    make_plan,
+    torch_run,
+)
 from argus_edge.export.parity import Array, Deviation
 from argus_edge.export.precision import RECIPE, quantised_layers, to_fp16, to_int8
-from argus_edge.export.trace import OPSET, Graph, levels_needed, trace_backbone, trace_decoder
+from argus_edge.export.trace import OPSET, Graph
 from argus_edge.package import ModelPackage, golden_files, model_path, write_package
 from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
+from argus_edge.runtime.machine import installed_version
 from argus_edge.spec import (
     BACKBONE,
-    IMAGE_TENSOR,
     ComponentSpec,
     ImageSpec,
     JsonValue,
     PackageSpec,
     Precision,
     QuantizationSpec,
-    TaskEntry,
     VariantSpec,
 )
-from argus_edge.tasks import require_built
-from argus_edge.train.model.argus import Argus, normalise
+from argus_edge.tasks import get_task
+from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.checkpoint import CheckpointInfo
 
 PARITY_FRAMES: Final = 8
@@ -52,13 +59,14 @@ class ExportSettings:
     name: str
     input: ImageSpec
     command: str = ""
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    pose: PoseMode = "roi"
+    persons: int = 8  # whose pose is asked for in a frame, in mode roi
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
-    """`tasks`, or all of the checkpoint. Raises TaskError for one that is unknown, not built or not in it."""
+    """`tasks`, or all of the checkpoint. Raises TaskError for one that is unknown or not in it."""
     for task in tasks:
-        require_built(task)
+        get_task(task)
         if task not in info.tasks:
             raise TaskError(f"the checkpoint has no task {task!r}; it has: {', '.join(info.tasks)}")
     return tuple(dict.fromkeys(tasks)) or info.tasks
@@ -78,20 +86,20 @@ def export(
     Raises ExportError, PackageError, and ParityError when fp32 is off by more than `parity.FP32_BOUND` on
     some engine or another precision is plainly broken (`parity.broken`).
     """
-    traced = _trace_all(model, settings, notify)
+    plan = make_plan(model, info, settings.tasks, settings.input, settings.pose, settings.persons, notify)
     frames = sample_evenly(calibration.images, PARITY_FRAMES)
     notify("torch reference")
-    exact = copy.deepcopy(model).double()
-    reference = [_torch_outputs(exact, settings.tasks, frame) for frame in frames]
+    reference, extra = _reference(copy.deepcopy(model).double(), plan, frames)
     variants: dict[Precision, Graphs] = {}
     measured: dict[str, JsonValue] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for precision in settings.precisions:
-            variants[precision] = _convert(traced, precision, calibration, Path(scratch), notify)
-            answers = _run_engines(variants[precision], precision, frames, Path(scratch), notify)
+            variants[precision] = _convert(plan, precision, calibration, Path(scratch), notify)
+            graphs = variants[precision]
+            answers = _run_engines(plan, graphs, precision, frames, extra, Path(scratch), notify)
             measured[precision] = _judge(precision, reference, answers)
     best = settings.precisions[0]
-    golden, files = golden_files(frames[0], _golden_outputs(answers_of=reference[0], tasks=traced), best)
+    golden, files = golden_files(frames[0], reference[0], best, _inputs(extra[0], plan))
     files_of: dict[str, Path | bytes] = dict(files)
     for precision, graphs in variants.items():
         for component, graph in graphs.items():
@@ -99,8 +107,8 @@ def export(
     spec = PackageSpec(
         settings.name,
         settings.input,
-        {task: TaskEntry(task, tuple(info.classes.get(task, ()))) for task in settings.tasks},
-        {name: _component(graph, settings.precisions, calibration) for name, graph in traced.items()},
+        plan.entries,
+        {name: _component(graph, settings.precisions, calibration) for name, graph in plan.graphs.items()},
         golden,
         _report(info, settings, calibration, measured, variants),
     )
@@ -108,74 +116,73 @@ def export(
     return write_package(out, spec, files_of, overwrite)
 
 
-def _trace_all(model: Argus, settings: ExportSettings, notify: Notify) -> dict[str, Graph]:
-    notify("tracing backbone")
-    backbone = trace_backbone(model, settings.input.height, levels_needed(model, settings.tasks))
-    traced = {BACKBONE: backbone}
-    for task in settings.tasks:
-        notify(f"tracing {task}")
-        traced[task] = trace_decoder(model, task, backbone)
-    return traced
+def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[Answers], list[Extra]]:
+    """What torch answers in double precision to each frame, and what pose read."""
+    run = torch_run(model, plan)
+    reference, extra = [], []
+    for frame in frames:
+        answers, used = plan.answer(run, frame)
+        reference.append(in_single(answers))
+        extra.append(used)
+    return reference, extra
 
 
 def _convert(
-    traced: Mapping[str, Graph],
-    precision: Precision,
-    calibration: CalibrationSet,
-    scratch: Path,
-    notify: Notify,
+    plan: Plan, precision: Precision, calibration: CalibrationSet, scratch: Path, notify: Notify
 ) -> Graphs:
+    traced = {name: graph.model for name, graph in plan.graphs.items()}
     if precision == "fp32":
-        return {name: graph.model for name, graph in traced.items()}
+        return traced
     if precision == "fp16":
         notify("converting to fp16")
-        return {name: to_fp16(graph.model) for name, graph in traced.items()}
-    notify("quantising backbone")
-    graphs = {BACKBONE: to_int8(traced[BACKBONE].model, ({IMAGE_TENSOR: i} for i in calibration.images))}
-    # Decoders are calibrated on what they will really see: the quantised backbone's features.
-    file = scratch / "calibration-backbone.onnx"
-    onnx.save(graphs[BACKBONE], file)
-    engine = open_engine("onnxruntime", file, threads=default_threads(), precision="int8")
-    notify("features of the quantised backbone")
-    features = [
-        {name: values.astype(np.float16) for name, values in engine.run({IMAGE_TENSOR: image}).items()}
-        for image in calibration.images
-    ]
-    engine.close()
-    for task, graph in traced.items():
-        if task != BACKBONE:
-            notify(f"quantising {task}")
-            graphs[task] = to_int8(graph.model, _as_float(features, [spec.name for spec in graph.inputs]))
+        return {name: to_fp16(graph) for name, graph in traced.items()}
+    return _quantise(plan, traced, calibration, scratch, notify)
+
+
+def _quantise(
+    plan: Plan, traced: Graphs, calibration: CalibrationSet, scratch: Path, notify: Notify
+) -> Graphs:
+    """Component by component: each is calibrated on what the quantised ones before it really give."""
+    graphs: Graphs = {}
+    answers: list[Answers] = [{} for _ in calibration.images]
+    extra: list[Extra] = [{} for _ in calibration.images]
+    read = {name for entry in plan.entries.values() for name in (entry.backbone, plan.detector)}
+    for component, graph in traced.items():
+        images = zip(calibration.images, answers, extra, strict=True)
+        inputs = [plan.inputs(component, image, known, used) for image, known, used in images]
+        notify(f"quantising {component}")
+        graphs[component] = to_int8(graph, (_in_single(values) for values in inputs))
+        if component not in read:
+            continue
+        notify(f"answers of the quantised {component}")
+        file = scratch / f"calibration-{component}.onnx"
+        onnx.save(graphs[component], file)
+        engine = open_engine("onnxruntime", file, threads=default_threads(), precision="int8")
+        for frame, values in enumerate(inputs):
+            outputs = engine.run(_in_single(values))
+            if component == plan.detector:
+                extra[frame] = plan.pose_reads(outputs, calibration.images[frame])
+            else:
+                answers[frame][component] = {name: maps.astype(np.float16) for name, maps in outputs.items()}
+        engine.close()
     return graphs
 
 
-def _as_float(features: Sequence[Mapping[str, Array]], names: Sequence[str]) -> Iterator[dict[str, Array]]:
-    return ({name: frame[name].astype(np.float32) for name in names} for frame in features)
-
-
-def _torch_outputs(model: Argus, tasks: Sequence[str], frame: Array) -> dict[str, dict[str, Array]]:
-    """Component -> output -> values of `model`, a double-precision one.
-
-    torch's own fp32 would be no reference: where an image is flat, its GroupNorm alone is off by 1e-4.
-    """
-    with torch.inference_mode():
-        features = model.features(normalise(torch.from_numpy(frame)).double())
-        tensors = {BACKBONE: {f"f{i}": f for i, f in enumerate(features)}}
-        tensors |= {task: model.infer(task, features) for task in tasks}
-    return {
-        component: {name: _single(t) for name, t in outputs.items()} for component, outputs in tensors.items()
-    }
-
-
-def _single(tensor: torch.Tensor) -> Array:
-    values: Array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return values
+def _in_single(values: Mapping[str, Array]) -> dict[str, Array]:
+    """Features are kept in half precision; graphs read single."""
+    return {n: v.astype(np.float32) if v.dtype == np.float16 else v for n, v in values.items()}
 
 
 def _run_engines(
-    graphs: Graphs, precision: Precision, frames: Sequence[Array], scratch: Path, notify: Notify
-) -> dict[str, list[dict[str, dict[str, Array]]]]:
-    """Engine name -> per frame, component -> output -> values; decoders read their own engine's backbone."""
+    plan: Plan,
+    graphs: Graphs,
+    precision: Precision,
+    frames: Sequence[Array],
+    extra: Sequence[Extra],
+    scratch: Path,
+    notify: Notify,
+) -> dict[str, list[Answers]]:
+    """Engine name -> each frame's answers; decoders read their own engine's backbone."""
     files = {}
     for component, graph in graphs.items():
         files[component] = scratch / f"{component}-{precision}.onnx"
@@ -188,23 +195,19 @@ def _run_engines(
                 component: open_engine(status.name, file, threads=default_threads(), precision=precision)
                 for component, file in files.items()
             }
-            answers[status.name] = [_run_frame(engines, graphs, frame) for frame in frames]
+
+            def run(
+                component: str, inputs: Mapping[str, Array], engines: Mapping[str, Engine] = engines
+            ) -> Mapping[str, Array]:
+                return engines[component].run(inputs)
+
+            answers[status.name] = [
+                plan.answer(run, np.ascontiguousarray(frame), used)[0]
+                for frame, used in zip(frames, extra, strict=True)
+            ]
             for engine in engines.values():
                 engine.close()
     return answers
-
-
-def _run_frame(engines: Mapping[str, Engine], graphs: Graphs, frame: Array) -> dict[str, dict[str, Array]]:
-    outputs = {BACKBONE: _copied(engines[BACKBONE].run({IMAGE_TENSOR: np.ascontiguousarray(frame)}))}
-    for task, engine in engines.items():
-        if task != BACKBONE:
-            names = [value.name for value in graphs[task].graph.input]
-            outputs[task] = _copied(engine.run({name: outputs[BACKBONE][name] for name in names}))
-    return outputs
-
-
-def _copied(outputs: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: np.array(values) for name, values in outputs.items()}
 
 
 def _judge(
@@ -219,12 +222,13 @@ def _judge(
         for component in frames[0]:
             wanted = [{k: f[component][k] for k in frames[0][component]} for f in reference]
             for name, deviation in parity.compare(wanted, [f[component] for f in frames], precision).items():
-                if precision == "fp32" and not deviation.error <= parity.FP32_BOUND:
+                bound = parity.CROP_BOUND if component == CROP_BACKBONE else parity.FP32_BOUND
+                if precision == "fp32" and not deviation.error <= bound:
                     raise ParityError(
                         f"{component}.{name} on {engine}: fp32 differs from torch by {deviation.error:.2e} "
-                        f"(relative), at most {parity.FP32_BOUND:.0e} is accepted; no package was written"
+                        f"(relative), at most {bound:.0e} is accepted; no package was written"
                     )
-                if parity.broken(deviation, features=component == BACKBONE):
+                if parity.broken(deviation, features=component in (BACKBONE, CROP_BACKBONE)):
                     raise ParityError(
                         f"{component}.{name} on {engine}: {precision} is plainly wrong "
                         f"(error {deviation.error:.2g}, SQNR {deviation.sqnr_db} dB); no package was written"
@@ -241,12 +245,10 @@ def _as_json(deviation: Deviation) -> JsonValue:
     return row
 
 
-def _golden_outputs(
-    answers_of: Mapping[str, Mapping[str, Array]], tasks: Mapping[str, Graph]
-) -> dict[str, dict[str, Array]]:
+def _inputs(extra: Extra, plan: Plan) -> Answers:
+    """What pose read, by the name of the tensor."""
     return {
-        component: {spec.name: answers_of[component][spec.name] for spec in graph.outputs}
-        for component, graph in tasks.items()
+        component: {plan.graphs[component].inputs[-1].name: values} for component, values in extra.items()
     }
 
 
@@ -269,7 +271,7 @@ def _report(
     report: dict[str, JsonValue] = {
         "command": settings.command,
         "opset": OPSET,
-        "tools": {name: version(name) for name in TOOLS},
+        "tools": {name: version for name in TOOLS if (version := installed_version(name)) is not None},
         "checkpoint": {"variant": info.variant, "command": info.command, "metrics": dict(info.metrics)},
         "parity": {
             "frames": min(PARITY_FRAMES, len(calibration.images)),

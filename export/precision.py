@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-from argus_edge.errors import ExportError
+from argus_edge.errors import ExportError, first_line
 
 RECIPE: Final = "static-u8s8-minmax"
 QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
@@ -36,8 +36,9 @@ QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # And the first values of the detection encoder: OpenVINO 2026.4 would scale the joined levels one by one and
 # then fail to load the graph.
 KEPT_FLOAT: Final = re.compile(
-    r"(regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0"
-    r"|^encoder\.layers\.0\.attention\.value)/"
+    r"(regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0|head\.\d"
+    r"|discriminators\.\d+\.3|mask_embedding\.2|mask_features\.project"
+    r"|(^|\.)encoder\.layers\.0\.attention\.value)/"
 )
 OPTIONS: Final = {
     "MatMulConstBOnly": True,
@@ -85,9 +86,7 @@ def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]
                 extra_options=OPTIONS,
             )
         except Exception as error:  # ONNX Runtime raises whatever its steps raise
-            raise ExportError(
-                f"{model.graph.name}: quantisation failed: {str(error).splitlines()[0]}"
-            ) from error
+            raise ExportError(f"{model.graph.name}: quantisation failed: {first_line(error)}") from error
         finally:
             logging.disable(logging.NOTSET)
         quantised = onnx.load(target)

@@ -17,14 +17,17 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from argus_edge.errors import ExportError
-from argus_edge.spec import IMAGE_TENSOR, TensorSpec
+from argus_edge.errors import ExportError, first_line
+from argus_edge.spec import IMAGE_TENSOR, PERSONS_TENSOR, TensorSpec
 from argus_edge.train.model.argus import Argus, normalise
 
 OPSET: Final = 21  # the first with GroupNormalization as one operation
 SCOPES: Final = "pkg.torch.onnx.name_scopes"  # where torch's exporter notes the module a node came from
 
-LAYOUTS: Final = {"boxes": "NKX", "scores": "NK", "classes": "NK", "labels": "NHW", "depth": "NHW"}
+LAYOUTS: Final = {
+    "boxes": "NKX", "scores": "NK", "classes": "NK", "masks": "NKHW", "probabilities": "NK",
+    "labels": "NHW", "depth": "NHW", "sal": "NHW", "edge": "NHW", "persons": "KX",
+}  # fmt: skip  # everything else is NCHW
 
 
 @dataclass(frozen=True)
@@ -49,41 +52,50 @@ class _BackboneGraph(nn.Module):
 
 
 class _DecoderGraph(nn.Module):
-    def __init__(self, decoder: nn.Module) -> None:
+    """Maps of F0..F3 and, for pose, boxes of persons -> what the decoder answers."""
+
+    def __init__(self, decoder: nn.Module, maps: int) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.maps = decoder, maps
 
-    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.decoder.infer(features).values())  # type: ignore[operator]
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        answer = self.decoder.infer(tensors[: self.maps], *tensors[self.maps :])  # type: ignore[operator]
+        return tuple(answer.values())
 
 
-def trace_backbone(model: Argus, size: int, levels: Sequence[int]) -> Graph:
-    """The backbone for a square input of `size` [px], giving F`levels`. Raises ExportError when it fails."""
+def trace_backbone(model: Argus, height: int, width: int, levels: Sequence[int]) -> Graph:
+    """The backbone for an input of `height` x `width` [px], giving F`levels`. Raises ExportError."""
     static = copy.deepcopy(model).eval()
-    static.backbone.fix_input_size(size, size)
+    static.backbone.fix_input_size(height, width)
     module = _BackboneGraph(static, levels)
-    example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with torch.inference_mode():
         features = module(example)
     outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}
     return _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
 
 
-def trace_decoder(model: Argus, task: str, backbone: Graph) -> Graph:
-    """The inference form of one task's decoder on the maps that `backbone` gives."""
-    decoder = copy.deepcopy(model.decoders[task]).eval()
+def trace_decoder(name: str, head: nn.Module, backbone: Graph, persons: int = 0) -> Graph:
+    """The inference form of one task's `head` on the maps that `backbone` gives and, for pose on regions, on
+    the boxes of so many `persons`.
+    """
+    head = copy.deepcopy(head).eval()
     shapes = {spec.name: spec.shape for spec in backbone.outputs}
-    names = [f"f{level}" for level in decoder.levels]  # type: ignore[union-attr]
+    names = [f"f{level}" for level in head.levels]  # type: ignore[union-attr]
     generator = torch.Generator().manual_seed(0)
-    features = {name: torch.randn(shapes[name], generator=generator) for name in names}
+    inputs = {name: torch.randn(shapes[name], generator=generator) for name in names}
+    if persons:
+        inputs[PERSONS_TENSOR] = torch.tensor([0.25, 0.25, 0.75, 0.75]).repeat(persons, 1)
+    module = _DecoderGraph(head, len(names))
     with torch.inference_mode():
-        outputs = decoder.infer(list(features.values()))  # type: ignore[operator]
-    return _trace(task, _DecoderGraph(decoder), features, outputs, {})
+        tensors = list(inputs.values())
+        outputs = head.infer(tensors[: len(names)], *tensors[len(names) :])  # type: ignore[operator]
+    return _trace(name, module, inputs, outputs, {})
 
 
-def levels_needed(model: Argus, tasks: Sequence[str]) -> list[int]:
-    """Which of F0..F3 the decoders of `tasks` read, in order."""
-    return sorted({level for task in tasks for level in model.decoders[task].levels})  # type: ignore[union-attr]
+def levels_needed(heads: Sequence[nn.Module]) -> list[int]:
+    """Which of F0..F3 these read, in order."""
+    return sorted({level for head in heads for level in head.levels})  # type: ignore[union-attr]
 
 
 def _trace(
@@ -107,7 +119,7 @@ def _trace(
         assert program is not None
         model = program.model_proto
     except Exception as error:  # torch's exporter raises a family of its own
-        raise ExportError(f"{name}: torch cannot export it to ONNX: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"{name}: torch cannot export it to ONNX: {first_line(error)}") from error
     _name_nodes(model)
     onnx.checker.check_model(model, full_check=True)
     return Graph(model, _specs(inputs, layouts), _specs(outputs, layouts))

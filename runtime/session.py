@@ -4,14 +4,15 @@
         frame = runtime(image)
         frame.det.boxes, frame.seg.labels, frame.timings
 
-Preprocessing, the backbone, each task's decoder and the making of its result follow one another.
+Preprocessing, the backbone, each task's decoder and the making of its result follow one another. Pose comes
+last: it looks at the people that a detector has found.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -20,15 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError, InputError, PackageError, TaskError
+from argus_edge.geometry import Letterbox
 from argus_edge.package import ModelPackage
-from argus_edge.results import Frame, Result
+from argus_edge.results import Detections, Frame, Result
 from argus_edge.runtime.decode import check_outputs, decode
-from argus_edge.runtime.engines import Engine, EngineStatus, choose_engine, default_threads, open_engine
+from argus_edge.runtime.engines import Array, EngineStatus, choose_engine, default_threads
+from argus_edge.runtime.graphs import Graphs
+from argus_edge.runtime.persons import PERSON, Persons, fill_slots, find_persons, grid_matrix, warp
 from argus_edge.runtime.preprocess import preprocess
-from argus_edge.spec import BACKBONE, IMAGE_TENSOR, ComponentSpec, PackageSpec, Precision
-from argus_edge.tasks import require_built
+from argus_edge.spec import PackageSpec, Precision, TaskEntry
+from argus_edge.tasks import TASKS, get_task
 
-__all__ = ["Runtime"]
+__all__ = ["MAX_CROPS", "Runtime"]
+
+MAX_CROPS: Final = 20
+"""Most people of one frame that go through a backbone for crops, one after the other."""
+
+_DETECTORS: Final = ("det", "inst")
+_POSE: Final = "keypoints"  # the output kind of what needs persons
 
 
 class Runtime:
@@ -42,11 +52,15 @@ class Runtime:
             fastest.
         tasks: the tasks to run on every frame, by default all of the package.
         threads: CPU threads of the engine, by default one for each core this process may use.
-        score_threshold: scored results (boxes) below it are left out, in [0, 1].
+        score_threshold: scored results (boxes, instances, people to look for keypoints in) below it are left
+            out, in [0, 1].
 
     Opening reads and checks the whole package, loads the backbone and the decoders of the chosen tasks, and
     runs one blank frame through them: a graph that does not give what the package declares is found here, and
     the first call is as fast as the others.
+
+    `pose` needs people: it is run last, on those that det or inst has found. When neither is among
+    `tasks`, the package's detector is run for it without being reported.
 
     A runtime may be called from several threads; calls wait for one another. Frames share no memory with it.
 
@@ -60,27 +74,28 @@ class Runtime:
         precision: Precision | None = None,
         tasks: Sequence[str] | None = None,
         threads: int | None = None,
-        score_threshold: float = 0.0,
+        score_threshold: float = 0.05,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f"score_threshold must be in [0, 1], got {score_threshold}")
         self.package: Final = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
         spec = self.package.spec
         self.tasks: Final = _choose_tasks(spec, tasks)
+        self._detector: Final = _choose_detector(spec, self.tasks)
+        self._order: Final = _order(self.tasks, self._detector)
         self.precision: Final = _choose_precision(spec, precision)
         self.threads: Final = default_threads() if threads is None else threads
         self.score_threshold: Final = score_threshold
         status, self._why = choose_engine(engine)
         self._status: Final[EngineStatus] = status
-        self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
         self._closed = False
-        try:
-            self._open_engines()
-            self._run_blank_frame()
-        except BaseException:
-            self.close()
-            raise
+        for task in self._order:
+            entry = spec.tasks[task]
+            check_outputs(task, entry, spec.components[entry.component].outputs, spec.input)
+            if TASKS[task].kind == _POSE:
+                _check_heatmaps(spec, entry)
+        self._graphs: Final = Graphs(self.package, self._order, self.engine, self.precision, self.threads)
 
     @property
     def engine(self) -> str:
@@ -104,7 +119,8 @@ class Runtime:
             image: (H, W, 3) uint8 RGB of any size and memory order.
 
         Returns the results in the frame of `image`. `timings` [ms] holds "preprocess", "backbone", for each
-        task its name (the decoder's graph) and "<task>.decode" (making the result), and "total".
+        task its name (the decoder's graph; next to nothing where another task has run it already) and
+        "<task>.decode" (making the result), and "total".
 
         Raises ImageError for anything that is not such an image, EngineError when a graph fails (it names the
         file; the next call goes on) or when the runtime was closed.
@@ -127,7 +143,7 @@ class Runtime:
             self._check_open()
             return {
                 f"{component}.{name}": _difference(outputs[name], expected)
-                for component, outputs in self._run_graphs(golden.image)
+                for component, outputs in self._graphs.run_all(golden.image, golden.inputs)
                 for name, expected in golden.outputs.get(component, {}).items()
             }
 
@@ -135,9 +151,7 @@ class Runtime:
         """Free the engines, after a call that is still running. Harmless when repeated."""
         with self._lock:
             self._closed = True
-            for engine in self._engines.values():
-                engine.close()
-            self._engines.clear()
+            self._graphs.close()
 
     def __enter__(self) -> Runtime:
         return self
@@ -155,60 +169,64 @@ class Runtime:
         spec, clock = self.package.spec, _StageClock()
         tensor, letterbox = preprocess(image, spec.input)
         clock.lap("preprocess")
-        features = self._engines[BACKBONE].run({IMAGE_TENSOR: tensor})
+        features = self._graphs.features(tensor)
         clock.lap("backbone")
+        answers: dict[str, dict[str, Array]] = {}
         results: dict[str, Result] = {}
-        for task in self.tasks:
-            entry = spec.tasks[task]
-            outputs = self._run_decoder(entry.component, features)
+        for task in self._order:
+            entry, persons = spec.tasks[task], None
+            if TASKS[task].kind == _POSE:
+                persons = self._find_persons(entry, results, letterbox)
+                outputs = self._run_pose(entry, persons, image, features, letterbox)
+            else:
+                if entry.component not in answers:
+                    answers[entry.component] = self._graphs.decode(entry.component, features)
+                outputs = answers[entry.component]
             clock.lap(task)
-            results[task] = decode(task, outputs, letterbox, entry.classes, self.score_threshold)
+            results[task] = decode(task, outputs, letterbox, entry, self.score_threshold, persons)
             clock.lap(f"{task}.decode")
-        return Frame(letterbox.image_height, letterbox.image_width, results, clock.timings())
+        reported = {task: result for task, result in results.items() if task in self.tasks}
+        return Frame(letterbox.image_height, letterbox.image_width, reported, clock.timings())
 
-    def _run_decoder(self, component: str, features: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        inputs = self.package.spec.components[component].inputs
-        return self._engines[component].run({tensor.name: features[tensor.name] for tensor in inputs})
+    def _find_persons(self, entry: TaskEntry, results: Mapping[str, Result], letterbox: Letterbox) -> Persons:
+        """The best people that the detector has found, as many as there are slots for."""
+        assert self._detector is not None
+        detections = results[self._detector]
+        assert isinstance(detections, Detections)
+        slots = self.package.spec.components[entry.component].persons
+        if slots is None:
+            return find_persons(detections, MAX_CROPS)
+        return find_persons(detections, slots.shape[0], letterbox)
 
-    def _open_engines(self) -> None:
+    def _run_pose(
+        self,
+        entry: TaskEntry,
+        persons: Persons,
+        image: NDArray[np.uint8],
+        features: Mapping[str, Array],
+        letterbox: Letterbox,
+    ) -> dict[str, Array]:
+        """`heatmaps` (N, K, h, w) of N persons: from the frame's features, or from a crop of each."""
+        component = self.package.spec.components[entry.component]
+        if not len(persons):
+            (heatmaps,) = component.outputs
+            return {heatmaps.name: np.zeros((0, *heatmaps.shape[1:]), heatmaps.dtype)}
+        if component.persons is not None:
+            slots = fill_slots(persons, letterbox, component.persons.shape[0])
+            outputs = self._graphs.decode(entry.component, features, slots)
+            return {name: values[: len(persons)] for name, values in outputs.items()}
+        whole = np.ascontiguousarray(image)  # once, not for each crop
+        crops = [self._run_crop(entry, region, whole) for region in persons.regions]
+        return {name: np.concatenate([crop[name] for crop in crops]) for name in crops[0]}
+
+    def _run_crop(
+        self, entry: TaskEntry, region: NDArray[np.float64], image: NDArray[np.uint8]
+    ) -> dict[str, Array]:
         spec = self.package.spec
-        for task in self.tasks:
-            entry = spec.tasks[task]
-            check_outputs(task, entry, spec.components[entry.component].outputs, spec.input)
-        for component in dict.fromkeys([BACKBONE, *(spec.tasks[task].component for task in self.tasks)]):
-            self._engines[component] = open_engine(
-                self.engine,
-                self.package.model_file(component, self.precision),
-                threads=self.threads,
-                precision=self.precision,
-            )
-
-    def _run_blank_frame(self) -> None:
-        """Run the padding colour through every graph, and compare what comes with what the package says."""
-        spec = self.package.spec
-        shape = spec.input.tensor.shape
-        blank = np.ascontiguousarray(np.broadcast_to(np.array(spec.input.pad_color, np.uint8), shape))
-        for component, outputs in self._run_graphs(blank):
-            self._check_given(component, outputs)
-
-    def _run_graphs(self, tensor: NDArray[np.uint8]) -> Iterator[tuple[str, Mapping[str, NDArray[Any]]]]:
-        """Each component and what it gives, the backbone first; `tensor` is the network's input."""
-        features = self._engines[BACKBONE].run({IMAGE_TENSOR: tensor})
-        yield BACKBONE, features
-        for component in self._engines:
-            if component != BACKBONE:
-                yield component, self._run_decoder(component, features)
-
-    def _check_given(self, component: str, outputs: Mapping[str, NDArray[Any]]) -> None:
-        declared: ComponentSpec = self.package.spec.components[component]
-        for tensor in declared.outputs:
-            given = outputs.get(tensor.name)
-            if given is None or given.shape != tensor.shape or given.dtype != tensor.dtype:
-                file = self.package.model_file(component, self.precision)
-                raise PackageError(
-                    f"{file}: gives {_describe(tensor.name, given)}, but the package declares it as "
-                    f"{tensor.dtype} {tensor.shape}; export it again"
-                )
+        height, width = spec.extra_inputs[entry.backbone].shape[1:3]
+        crop = warp(image, grid_matrix(region, height, width), height, width, spec.input.pad_color)
+        outputs = self._graphs.decode(entry.component, self._graphs.features(crop[None], entry.backbone))
+        return {name: values.copy() for name, values in outputs.items()}  # the next crop overwrites them
 
 
 class _StageClock:
@@ -233,10 +251,41 @@ def _choose_tasks(spec: PackageSpec, tasks: Sequence[str] | None) -> tuple[str, 
     if isinstance(tasks, str) or (tasks is not None and not tasks):
         raise InputError(f"tasks must be a sequence of at least one task name, got {tasks!r}")
     for task in tasks or ():
-        require_built(task)
+        get_task(task)
         if task not in spec.tasks:
             raise TaskError(f"package {spec.name!r} has no task {task!r}; it has: {', '.join(spec.tasks)}")
     return tuple(dict.fromkeys(tasks or spec.tasks))
+
+
+def _choose_detector(spec: PackageSpec, tasks: Sequence[str]) -> str | None:
+    """The task that finds people for pose: one of `tasks` if it can, else another of the package."""
+    if not any(TASKS[task].kind == _POSE for task in tasks):
+        return None
+    able = [task for task in _DETECTORS if task in spec.tasks and PERSON in spec.tasks[task].classes]
+    if not able:
+        raise TaskError(
+            f"task 'pose' needs a detector of the class {PERSON!r}, and package {spec.name!r} has none; "
+            f"export it with det or inst, or choose tasks without pose"
+        )
+    return next((task for task in able if task in tasks), able[0])
+
+
+def _order(tasks: Sequence[str], detector: str | None) -> tuple[str, ...]:
+    """The order to run tasks in: as they come, but pose last."""
+    needed = [*tasks, detector] if detector is not None else tasks
+    return tuple(dict.fromkeys(sorted(needed, key=lambda task: TASKS[task].kind == _POSE)))
+
+
+def _check_heatmaps(spec: PackageSpec, entry: TaskEntry) -> None:
+    """One set of heatmaps for each slot, or for the one crop that a decoder of crops sees."""
+    component = spec.components[entry.component]
+    given, _, height, width = component.outputs[0].shape
+    slots = 1 if component.persons is None else component.persons.shape[0]
+    if given != slots or height < 2 or width < 2:
+        raise PackageError(
+            f"component {entry.component!r} gives heatmaps of {given} persons, {height} x {width} cells "
+            f"each, for {slots} persons; expected a set for each of at least 2 x 2 cells; export it again"
+        )
 
 
 def _choose_precision(spec: PackageSpec, precision: Precision | None) -> Precision:
@@ -254,7 +303,3 @@ def _difference(given: NDArray[Any], expected: NDArray[Any]) -> float:
         return float(np.mean(given != expected))
     scale = float(np.max(np.abs(expected))) or 1.0
     return float(np.max(np.abs(given - expected))) / scale
-
-
-def _describe(name: str, given: NDArray[Any] | None) -> str:
-    return f"no {name!r}" if given is None else f"{name!r} as {given.dtype} {given.shape}"

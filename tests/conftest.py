@@ -170,6 +170,12 @@ def write_tiny_package(path: Path) -> ModelPackage:
 
 
 @pytest.fixture(scope="session")
+def new_graph() -> type[_Graph]:
+    """What writes an ONNX graph node by node, for tests with packages of their own."""
+    return _Graph
+
+
+@pytest.fixture(scope="session")
 def tiny_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """A sound model package of det, seg and depth for 64 x 64 px inputs, fp32. Not to be changed: copy it."""
     return write_tiny_package(tmp_path_factory.mktemp("packages") / "tiny.argus")

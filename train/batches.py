@@ -1,55 +1,63 @@
 """Batches for every step, computed from (seed, step) alone, so that a resumed run sees the very same data."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from argus_edge.errors import InputError
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
+from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, render_surface
 from argus_edge.train.data.transforms import Sample, make_sample
-from argus_edge.train.losses.detection import BoxTargets
+from argus_edge.train.model.argus import decoders_of
 from argus_edge.train.processes import Place
 from argus_edge.train.recipe import Phase, Recipe
+from argus_edge.train.targets import TARGETS, moved
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and the labels of the tasks that learn from them."""
+    """Images and, for each task that learns from them, what its loss compares with."""
 
-    tasks: tuple[str, ...]
     image: Tensor  # (B, S, S, 3) uint8 RGB
-    boxes: list[BoxTargets]
-    labels: Tensor  # (B, S, S) int64
-    depth: Tensor  # (B, S, S) float32 [m]
+    targets: Mapping[str, Any]  # see targets.py
 
     def to(self, device: torch.device) -> "Batch":
-        boxes = [BoxTargets(b.labels.to(device), b.boxes.to(device)) for b in self.boxes]
-        return Batch(self.tasks, self.image.to(device), boxes, self.labels.to(device), self.depth.to(device))
+        targets = {task: moved(value, device) for task, value in self.targets.items()}
+        return Batch(self.image.to(device), targets)
 
 
-def collate(tasks: tuple[str, ...], samples: list[Sample]) -> Batch:
-    return Batch(
-        tasks,
-        torch.from_numpy(np.stack([s.image for s in samples])),
-        [BoxTargets(torch.from_numpy(s.classes), torch.from_numpy(s.boxes)) for s in samples],
-        torch.from_numpy(np.stack([s.labels for s in samples])).long(),
-        torch.from_numpy(np.stack([s.depth for s in samples])),
-    )
+def collate(tasks: Sequence[str], samples: Sequence[Sample]) -> Batch:
+    image = torch.from_numpy(np.stack([s.image for s in samples]))
+    return Batch(image, {task: TARGETS[task](samples) for task in tasks})
 
 
 class StepBatches(Dataset[list[Batch]]):
-    """Item `step` is that step's batches: one shared by all tasks, or one for each task on its own images.
+    """Item `step` is that step's batches: one shared by all tasks on scenes, or one for each task on its own
+    images; anomaly detection has images of surfaces.
 
     Of several processes, each gets its share of the images.
     """
 
     def __init__(self, recipe: Recipe, scenes: SceneDataset, place: Place | None = None) -> None:
         self.recipe, self.scenes, self.place = recipe, scenes, place or Place()
-        self.groups = (recipe.tasks,) if recipe.shared_images else tuple((task,) for task in recipe.tasks)
+        least = 2 * self.place.count  # BatchNorm's, in every process
+        for phase in recipe.phases:
+            if phase.batch < least:
+                raise InputError(
+                    f"{self.place.count} processes need phases of at least {least} images, got {phase}"
+                )
+        on_scenes = tuple(task for task in decoders_of(recipe.tasks) if task != "anom")
+        groups = [on_scenes] if recipe.shared_images else [(task,) for task in on_scenes]
+        self.groups = [group for group in groups if group]
+        if "anom" in recipe.tasks:
+            self.groups.append(("anom",))
 
     def __len__(self) -> int:
         return self.recipe.steps
@@ -64,8 +72,29 @@ class StepBatches(Dataset[list[Batch]]):
             epoch, place = divmod(position, len(self.scenes))
             order = np.random.default_rng((self.recipe.seed, stream, epoch)).permutation(len(self.scenes))
             rng = np.random.default_rng((self.recipe.seed, stream, epoch, place, step))
-            samples.append(make_sample(self.scenes[int(order[place])], phase.size, rng))
+            if tasks == ("anom",):
+                samples.append(surface_sample(int(order[place]), phase.size))
+            else:
+                samples.append(make_sample(self.scenes[int(order[place])], phase.size, rng, tasks))
         return collate(tasks, samples)
+
+
+def surface_sample(seed: int, size: int) -> Sample:
+    """A flawless surface; its category is the image's class."""
+    category = seed % len(SURFACE_CATEGORIES)
+    image = render_surface(seed, SURFACE_CATEGORIES[category], False, size).image
+    nothing, nowhere = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+    nobody = np.zeros((0, 17, 3), np.float32)
+    return Sample(image, nowhere, nothing, nothing, nobody, nowhere, {}, image_class=category)
+
+
+def fixed_batch(task: str, first_seed: int, count: int, size: int) -> Batch:
+    """The same images every time, as they are: scenes (or surfaces) from `first_seed` on, `size` [px]."""
+    seeds = range(first_seed, first_seed + count)
+    if task == "anom":
+        return collate((task,), [surface_sample(seed, size) for seed in seeds])
+    scenes = SceneDataset(first_seed, count, size, normals=task == "normal")
+    return collate((task,), [make_sample(scene, size, None, (task,)) for scene in scenes])
 
 
 def locate(phases: tuple[Phase, ...], step: int) -> tuple[Phase, int]:
@@ -81,4 +110,7 @@ def locate(phases: tuple[Phase, ...], step: int) -> tuple[Phase, int]:
 
 def scene_source(recipe: Recipe, cache: Path | None) -> SceneDataset:
     """The training scenes of a recipe, at its largest size."""
-    return SceneDataset(get_split("train").first, recipe.scenes, max(p.size for p in recipe.phases), cache)
+    size = max(phase.size for phase in recipe.phases)
+    return SceneDataset(
+        get_split("train").first, recipe.scenes, size, cache, normals="normal" in recipe.tasks
+    )

@@ -3,57 +3,27 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from argus_edge.errors import CheckpointError, TrainingError
 from argus_edge.train.batches import Batch
-from argus_edge.train.losses.depth import depth_loss
-from argus_edge.train.losses.detection import (
-    DenoisingSettings,
-    DetectionWeights,
-    detection_loss,
-    make_denoising,
-)
-from argus_edge.train.losses.segmentation import segmentation_loss
 from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.checkpoint import write_atomically, write_tensors
-from argus_edge.train.model.decoders.mask_dino import MaskDINO
+from argus_edge.train.objectives import task_loss
 from argus_edge.train.optimiser import build_optimiser, rate_factor
 from argus_edge.train.processes import Place, average_gradients
 from argus_edge.train.recipe import Recipe
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def task_loss(
-    task: str,
-    decoder: nn.Module,
-    features: Sequence[Tensor],
-    batch: Batch,
-    generator: torch.Generator,
-    encoder_copies: int = 1,
-) -> Tensor:
-    """The loss of one task, before its weight. features: F0..F3."""
-    inputs = [features[level] for level in decoder.levels]  # type: ignore[union-attr]
-    if isinstance(decoder, MaskDINO):
-        denoising = make_denoising(
-            batch.boxes, decoder.classes, decoder.queries, DenoisingSettings(), generator
-        )
-        with torch.autocast(batch.image.device.type, enabled=False):  # as published; on the CPU faster, too
-            outputs = decoder([f.float() for f in inputs], denoising)
-            return detection_loss(outputs, batch.boxes, DetectionWeights(encoder_copies=encoder_copies))
-    if task == "seg":
-        return segmentation_loss(decoder(inputs), batch.labels)
-    if task == "depth":
-        return depth_loss(decoder(inputs)["depth"], batch.depth)
-    raise TrainingError(f"task {task!r} has no loss in this version")
 
 
 @dataclass(frozen=True)
@@ -108,9 +78,9 @@ class Trainer:
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             features = self.model.features(normalise(batch.image))
             total = torch.zeros((), device=self.device)
-            for task in batch.tasks:
+            for task, target in batch.targets.items():
                 decoder = self.model.decoders[task]
-                loss = task_loss(task, decoder, features, batch, generator, self.recipe.encoder_copies)
+                loss = task_loss(task, decoder, features, target, generator, self.recipe.encoder_copies)
                 losses[task] = float(loss.detach())
                 if not math.isfinite(losses[task]):
                     raise TrainingError(f"step {self.step}: the loss of task {task!r} is {losses[task]}")
@@ -168,9 +138,7 @@ class Trainer:
             for name, parameter in self.model.named_parameters():
                 state = _part(saved, f"{name}.")
                 if state:
-                    self.optimiser.state[parameter] = {
-                        k: v if k == "step" else v.to(self.device) for k, v in state.items()
-                    }
+                    self.optimiser.state[parameter] = {k: v.to(self.device) for k, v in state.items()}
             self.scaler.load_state_dict(description["scaler"])
             self.step = int(description["step"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -179,6 +147,13 @@ class Trainer:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def measure_scales(model: Argus, images: Iterable[NDArray[np.uint8]]) -> None:
+    """Set the adapter's constant scales for the ViT it has; images (H, W, 3) uint8 RGB."""
+    device = next(model.parameters()).device
+    tensors = (normalise(torch.from_numpy(image)[None].to(device)) for image in images)
+    model.adapter.measure_scales(list(tensors), model.backbone)
 
 
 def run(

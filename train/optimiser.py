@@ -12,11 +12,17 @@ UNDECAYED = ("level_embedding", "gamma", "pos_embed", "cls_token", "reg_token", 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Trainable parameters in two groups: decayed matrices, and the rest."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            plain = parameter.ndim < 2 or any(part in UNDECAYED for part in name.split("."))
+            plain = (
+                parameter.ndim < 2
+                or id(parameter) in embeddings
+                or name.endswith(".query")  # the pooler's; Attention's ends in .weight
+                or any(part in UNDECAYED for part in name.split("."))
+            )
             (rest if plain else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from argus_edge.dependencies import require
-from argus_edge.errors import InputError, TaskError
-from argus_edge.tasks import require_built
+from argus_edge.errors import InputError, TaskError, first_line
+from argus_edge.tasks import get_task
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class Phase:
     batch: int  # images of a step, over all processes
 
 
+# Each loss times its weight is of the order of 1 (the paper's rule).
+TASK_WEIGHTS: Final = {
+    "det": 0.2, "inst": 0.1, "pan": 0.1, "seg": 1.0, "parse": 1.0, "sal": 1.0, "edge": 1.0,
+    "depth": 0.3, "normal": 3.0, "pose": 1000.0, "cls": 1.0, "anom": 1.0,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One training run: AdamW and a cosine as the paper; nano learns its ViT from nothing, hence the rate."""
@@ -30,13 +37,13 @@ class Recipe:
     variant: str = "nano"
     tasks: tuple[str, ...] = ("det", "seg", "depth")
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(1200, 128, 8), Phase(650, 192, 8), Phase(350, 320, 8))
+    phases: tuple[Phase, ...] = (Phase(2600, 192, 8), Phase(650, 320, 8))
     encoder_copies: int = 4  # of each object, matched among the detector's proposals
     scenes: int = 6000  # rendered training scenes, drawn without repetition per epoch
     shared_images: bool = (
         True  # True: tasks of one data set share a batch and its backbone pass; False: each its own
     )
-    task_weights: Mapping[str, float] = field(default_factory=lambda: {"det": 0.2, "seg": 1.0, "depth": 0.3})
+    task_weights: Mapping[str, float] = field(default_factory=lambda: dict(TASK_WEIGHTS))
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
     warmup: int = 50  # steps
@@ -98,7 +105,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         values = json.loads(text) if path.suffix == ".json" else require("yaml", "train").safe_load(text)
     except Exception as error:  # PyYAML and json raise families of their own
-        raise InputError(f"{path}: neither valid YAML nor JSON ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: neither valid YAML nor JSON ({first_line(error)})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
     return recipe_from(values, str(path))
@@ -110,8 +117,8 @@ def smallest_size(variant: str, tasks: Sequence[str]) -> int:
     """
     from argus_edge.train.model.build import DECODERS, variant_named
 
-    detects = any(require_built(task).decoder == "mask_dino" for task in tasks)
-    queries = DECODERS[variant_named(variant)].det_queries if detects else 0
+    detects = any(get_task(task).decoder == "mask_dino" for task in tasks)
+    queries = DECODERS[variant_named(variant)].det.queries if detects else 0
     return next(s for s in count(64, 32) if sum((s // stride) ** 2 for stride in (8, 16, 32)) >= queries)
 
 
@@ -172,7 +179,7 @@ def _check(recipe: Recipe, where: str) -> None:
         raise InputError(f"{where}: tasks must name at least one task, each once; got {list(recipe.tasks)}")
     for task in recipe.tasks:
         try:
-            require_built(task)
+            get_task(task)
         except TaskError as error:
             raise InputError(f"{where}: {error}") from error
         weight = recipe.task_weights.get(task)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.results import Frame
-from argus_edge.tasks import require_built
-from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+from argus_edge.tasks import get_task
+from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.metrics import TASK_METRICS
+from argus_edge.train.truth import truth_of
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Frame]
 """From an image (H, W, 3) uint8 RGB to the results in its own frame."""
 
-SCENE_CLASSES: Final[Mapping[str, Sequence[str]]] = {"det": DET_CLASSES, "seg": SEG_CLASSES}
 CHUNK: Final = 64  # scenes rendered or read before the next ones are timed
 WARM_UP: Final = 3  # frames
 
@@ -100,12 +100,14 @@ def evaluate(
                 predict(chunk[0].image)
         warm_up = 0
         for sample in chunk:
+            told = {task: truth_of(task, sample) for task in tasks}
+            truths = {task: truth for task, truth in told.items() if truth is not None}
             for name in names:
                 start = time.perf_counter_ns()
                 frame = predictors[name](sample.image)
                 times[name].append((time.perf_counter_ns() - start) / 1e6)
-                for task, metric in metrics[name].items():
-                    metric.update(getattr(frame, task), sample)
+                for task, truth in truths.items():
+                    metrics[name][task].update(getattr(frame, task), truth)
             names.append(names.pop(0))
             if progress is not None:
                 progress()
@@ -130,7 +132,7 @@ def time_ratio(reference: Evaluation, other: Evaluation) -> float:
 
 
 def _metric(task: str, classes: Mapping[str, Sequence[str]]) -> Any:
-    require_built(task)
+    get_task(task)
     return TASK_METRICS[task].make(classes.get(task, ()))
 
 

@@ -20,6 +20,7 @@ from argus_edge.errors import PackageError
 from argus_edge.package.files import FILE_PATH, MAX_FILE_BYTES, MAX_FILES
 from argus_edge.package.strict_json import Node
 from argus_edge.spec import (
+    BACKBONE,
     PRECISIONS,
     ComponentSpec,
     FileEntry,
@@ -32,13 +33,14 @@ from argus_edge.spec import (
     TensorSpec,
     VariantSpec,
 )
-from argus_edge.tasks import TASKS
+from argus_edge.tasks import TASKS, OutputKind
 
 __all__ = [
     "COMPONENT_FILE",
     "DTYPES",
     "FORMAT_VERSION",
     "MANIFEST_FILE",
+    "MAX_SIDE",
     "Manifest",
     "component_path",
     "component_to_json",
@@ -61,7 +63,7 @@ _MAX_COMPONENTS: Final = 32
 _MAX_VARIANTS: Final = 16
 _MAX_TENSORS: Final = 32
 _MAX_CLASSES: Final = 65536
-_MAX_SIDE: Final = 16384
+MAX_SIDE: Final = 16384
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _LAYOUT: Final = re.compile(r"[A-Z]{1,6}")
 
@@ -119,17 +121,10 @@ def manifest_to_json(spec: PackageSpec, files: Mapping[str, FileEntry]) -> dict[
         "format_version": FORMAT_VERSION,
         "name": spec.name,
         "input": _input_to_json(spec.input),
-        "tasks": {
-            name: {"component": task.component, "classes": list(task.classes)}
-            for name, task in spec.tasks.items()
-        },
+        "tasks": {name: _task_to_json(task) for name, task in spec.tasks.items()},
     }
     if spec.golden is not None:
-        argus["golden"] = {
-            "image": spec.golden.image,
-            "precision": spec.golden.precision,
-            "outputs": {component: dict(paths) for component, paths in spec.golden.outputs.items()},
-        }
+        argus["golden"] = _golden_to_json(spec.golden)
     argus["report"] = dict(spec.report)
     argus["files"] = {
         path: {"size": files[path].size, "sha256": files[path].sha256} for path in sorted(files)
@@ -165,6 +160,24 @@ def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:
         "placement": image.placement,
         "pad_color": list(image.pad_color),
     }
+
+
+def _task_to_json(task: TaskEntry) -> dict[str, JsonValue]:
+    """A key that says what goes without saying is left out."""
+    entry: dict[str, JsonValue] = {"component": task.component, "classes": list(task.classes)}
+    if task.things:
+        entry["things"] = task.things
+    if task.backbone != BACKBONE:
+        entry["backbone"] = task.backbone
+    return entry
+
+
+def _golden_to_json(golden: GoldenSpec) -> dict[str, JsonValue]:
+    entry: dict[str, JsonValue] = {"image": golden.image, "precision": golden.precision}
+    if golden.inputs:
+        entry["inputs"] = {component: dict(paths) for component, paths in golden.inputs.items()}
+    entry["outputs"] = {component: dict(paths) for component, paths in golden.outputs.items()}
+    return entry
 
 
 def _tensor_to_json(tensor: TensorSpec) -> dict[str, JsonValue]:
@@ -230,8 +243,8 @@ def _read_input(node: Node) -> ImageSpec:
     image = node.fields(*keys)
     red, green, blue = (value.integer(0, 255) for value in image["pad_color"].items(3, 3))
     return ImageSpec(
-        height=image["height"].integer(1, _MAX_SIDE),
-        width=image["width"].integer(1, _MAX_SIDE),
+        height=image["height"].integer(1, MAX_SIDE),
+        width=image["width"].integer(1, MAX_SIDE),
         dtype=image["dtype"].choice(["uint8"]),
         layout=image["layout"].choice(["NHWC"]),
         color=image["color"].choice(["RGB"]),
@@ -248,19 +261,37 @@ def _read_tasks(node: Node) -> dict[str, TaskEntry]:
             raise PackageError(
                 f"{entry.where}: unknown task; this version has {', '.join(TASKS)}; update argus-edge"
             )
-        fields = entry.fields("component", "classes")
-        classes = tuple(label.label() for label in fields["classes"].items(0, _MAX_CLASSES))
-        tasks[name] = TaskEntry(fields["component"].text(), classes)
+        tasks[name] = _read_task(entry, TASKS[name].kind)
     return tasks
 
 
+def _read_task(node: Node, kind: OutputKind) -> TaskEntry:
+    own: dict[str, tuple[str, ...]] = {"panoptic": ("things",), "keypoints": ("backbone",)}
+    fields = node.fields("component", "classes", optional=own.get(kind, ()))
+    classes = tuple(label.label() for label in fields["classes"].items(0, _MAX_CLASSES))
+    return TaskEntry(
+        fields["component"].text(),
+        classes,
+        things=fields["things"].integer(0, len(classes)) if "things" in fields else 0,
+        backbone=fields["backbone"].text() if "backbone" in fields else BACKBONE,
+    )
+
+
 def _read_golden(node: Node) -> GoldenSpec:
-    golden = node.fields("image", "precision", "outputs")
-    outputs = {
+    golden = node.fields("image", "precision", "outputs", optional=["inputs"])
+    return GoldenSpec(
+        golden["image"].text(FILE_PATH),
+        golden["precision"].choice(PRECISIONS),
+        outputs=_read_golden_files(golden["outputs"]),
+        inputs=_read_golden_files(golden["inputs"]) if "inputs" in golden else {},
+    )
+
+
+def _read_golden_files(node: Node) -> dict[str, dict[str, str]]:
+    return {
         component: {tensor: path.text(FILE_PATH) for tensor, path in paths.entries(_MAX_TENSORS).items()}
-        for component, paths in golden["outputs"].entries(_MAX_COMPONENTS).items()
+        for component, paths in node.entries(_MAX_COMPONENTS).items()
     }
-    return GoldenSpec(golden["image"].text(FILE_PATH), golden["precision"].choice(PRECISIONS), outputs)
 
 
 def _read_file(node: Node) -> FileEntry:

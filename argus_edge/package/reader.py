@@ -24,7 +24,8 @@ from argus_edge.package.format import (
     read_manifest,
 )
 from argus_edge.package.strict_json import MAX_JSON_BYTES, parse
-from argus_edge.spec import BACKBONE, ComponentSpec, FileEntry, PackageSpec, Precision, TensorSpec
+from argus_edge.package.wiring import check_wiring
+from argus_edge.spec import ComponentSpec, FileEntry, PackageSpec, Precision, TensorSpec
 
 __all__ = ["GoldenSample", "ModelPackage"]
 
@@ -37,6 +38,7 @@ class GoldenSample:
 
     image: NDArray[np.uint8]  # (1, H, W, 3) RGB
     outputs: Mapping[str, Mapping[str, NDArray[Any]]]  # component -> tensor name -> values
+    inputs: Mapping[str, NDArray[Any]]  # component -> values of what it reads beside `image` and features
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class ModelPackage:
             _check_files(root, manifest.files, present - {MANIFEST_FILE})
             spec = _read_spec(root, manifest)
             package = cls(root, spec, manifest.files, hashlib.sha256(data).hexdigest())
-            _check_wiring(package)
+            check_wiring(root, spec, manifest.files)
             package._check_golden()
             if verify:
                 package.verify()
@@ -117,11 +119,17 @@ class ModelPackage:
             component: {name: self._load(path, self._output(component, name)) for name, path in paths.items()}
             for component, paths in golden.outputs.items()
         }
-        return GoldenSample(image.astype(np.uint8, copy=False), outputs)
+        inputs = {
+            component: self._load(golden.inputs[component][tensor.name], tensor)
+            for component, tensor in self.spec.extra_inputs.items()
+        }
+        return GoldenSample(image.astype(np.uint8, copy=False), outputs, inputs)
 
     def _golden_files(self) -> Iterator[tuple[str, TensorSpec]]:
         if self.spec.golden is not None:
             yield self.spec.golden.image, self.spec.input.tensor
+            for component, tensor in self.spec.extra_inputs.items():
+                yield self.spec.golden.inputs[component][tensor.name], tensor
             for component, paths in self.spec.golden.outputs.items():
                 for name, path in paths.items():
                     yield path, self._output(component, name)
@@ -180,29 +188,3 @@ def _read_spec(root: Path, manifest: Manifest) -> PackageSpec:
         golden=manifest.golden,
         report=manifest.report,
     )
-
-
-def _check_wiring(package: ModelPackage) -> None:
-    """The graphs must fit together: image -> backbone -> decoders, one decoder for each task."""
-    spec, where = package.spec, package.path / MANIFEST_FILE
-    if BACKBONE not in spec.components:
-        raise PackageError(f"{where}: components: {BACKBONE!r} is missing; {_REMEDY}")
-    if spec.components[BACKBONE].inputs != (spec.input.tensor,):
-        raise PackageError(f"{package.path}: the backbone's input is not {spec.input.tensor}; {_REMEDY}")
-    features = {tensor.name: tensor for tensor in spec.components[BACKBONE].outputs}
-    for name, component in spec.components.items():
-        for tensor in component.inputs if name != BACKBONE else ():
-            if features.get(tensor.name) != tensor:
-                raise PackageError(
-                    f"{package.path}: {name} takes {tensor}, but the backbone gives "
-                    f"{features.get(tensor.name, 'no such tensor')}; {_REMEDY}"
-                )
-        for variant_name, variant in component.variants.items():
-            graph = model_path(name, variant_name, variant.file)
-            if graph not in package.files:
-                raise PackageError(f"{where}: {graph} is not listed under files; {_REMEDY}")
-    for task, entry in spec.tasks.items():
-        if entry.component not in spec.components or entry.component == BACKBONE:
-            raise PackageError(f"{where}: tasks: {task}: there is no decoder {entry.component!r}; {_REMEDY}")
-    if not spec.precisions:
-        raise PackageError(f"{package.path}: no precision in which every component exists; {_REMEDY}")

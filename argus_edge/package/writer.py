@@ -62,24 +62,30 @@ def golden_files(
     image: NDArray[np.uint8],
     outputs: Mapping[str, Mapping[str, NDArray[Any]]],
     precision: Precision,
+    inputs: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
 ) -> tuple[GoldenSpec, dict[str, bytes]]:
     """Return the golden sample as its spec and as the files for `write_package`.
 
     `image` (1, H, W, 3) uint8 RGB is the network's input; `outputs` (component -> tensor name -> values) is
-    what the graphs of `precision` answered to it. Raises PackageError for a dtype the format does not have.
+    what the graphs of `precision` answered to it; `inputs`, of the same form, is what they read beside it and
+    the backbone's features (`PackageSpec.extra_inputs`). Raises PackageError for a dtype the format does not
+    have.
     """
-    paths: dict[str, dict[str, str]] = {}
     files = {"golden/image.bin": image.tobytes()}
-    for component, tensors in outputs.items():
-        paths[component] = {}
-        for name, values in tensors.items():
-            if values.dtype.name not in DTYPES:
-                known = ", ".join(DTYPES)
-                raise PackageError(f"golden output {component}.{name}: expected {known}, got {values.dtype}")
-            path = f"golden/{component}.{name}.bin"
-            paths[component][name] = path
-            files[path] = values.astype(DTYPES[values.dtype.name], copy=False).tobytes()
-    return GoldenSpec("golden/image.bin", precision, paths), files
+    paths: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, tensors in (("inputs", inputs or {}), ("outputs", outputs)):
+        paths[kind] = {}
+        for component, values_of in tensors.items():
+            for name, values in values_of.items():
+                if values.dtype.name not in DTYPES:
+                    known = ", ".join(DTYPES)
+                    raise PackageError(
+                        f"golden sample: {component}.{name}: expected {known}, got {values.dtype}"
+                    )
+                path = f"golden/{component}.{name}.bin"
+                paths[kind].setdefault(component, {})[name] = path
+                files[path] = values.astype(DTYPES[values.dtype.name], copy=False).tobytes()
+    return GoldenSpec("golden/image.bin", precision, paths["outputs"], paths["inputs"]), files
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

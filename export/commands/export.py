@@ -19,6 +19,7 @@ from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
 from argus_edge.package import ModelPackage
+from argus_edge.package.wiring import MAX_PERSONS
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
 
 CALIBRATION_IMAGES: Final = 128
@@ -54,6 +55,8 @@ def run(arguments: Sequence[str]) -> int:
     out = options.out or Path(f"{info.variant}.argus")
     if out.exists() and not options.overwrite:  # before the work, not after it
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
+    if not 1 <= options.persons <= MAX_PERSONS:
+        raise InputError(f"--persons {options.persons}: expected 1 to {MAX_PERSONS}")
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     count = options.calibration_images if "int8" in precisions else 8
@@ -71,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         command = shlex.join(["argus-export", *arguments])
-        settings = ExportSettings(tasks, precisions, out.stem, spec, command)
+        settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, options.persons)
         package = export(model, info, settings, calibration, out, options.overwrite, notify)
     print(json.dumps(package.spec.report, indent=2) if options.json else _summary(package))
     return 0
@@ -99,6 +102,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="folder of images or a video to calibrate on (default: rendered scenes)",
     )
     add("--calibration-images", type=int, default=CALIBRATION_IMAGES, help="how many (default: %(default)s)")
+    add(
+        "--pose",
+        choices=("roi", "crop"),
+        default="roi",
+        help="roi: regions of the shared features; crop: each person's crop through the backbone again",
+    )
+    add("--persons", type=int, default=8, help="most whose pose a frame gives, in roi (default: %(default)s)")
     add("--json", action="store_true", help="print the package's report as JSON on stdout")
     return parser.parse_args(arguments)
 

@@ -103,8 +103,9 @@ def _page(facts: dict[str, Any]) -> str:
             else "  it has no recorded answers to compare with",
         ]
         for engine, errors in package["golden_errors"].items():
-            worst = max(errors, key=errors.__getitem__)
-            lines.append(f"  {engine:<12} {errors[worst]:.1e} ({worst})")
+            if errors:
+                worst = max(errors, key=errors.__getitem__)
+                lines.append(f"  {engine:<12} {errors[worst]:.1e} ({worst})")
     return "\n".join(lines)
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.results import Frame
-from argus_edge.runtime.contact_sheet import FrameSampler
+from argus_edge.runtime.contact_sheet import FrameSampler, contact_sheet
+from argus_edge.runtime.draw import draw_apart
 from argus_edge.runtime.sources import Source, SourceFrame
 
 FOLDER_RATE: Final = 2.0  # of the video made from a folder of images [frames/s]
@@ -20,7 +21,9 @@ CAMERA_RATE: Final = 15.0  # of the video of a camera that does not tell its own
 
 
 class RunFolder:
-    """Writes results.jsonl and annotated.mp4 (one image: annotated.png), and contact-sheet.png at the end.
+    """Writes results.jsonl, annotated.mp4, and at the end contact-sheet.png with some of the frames.
+
+    Of a single image: annotated.png, and contact-sheet.png with the result of each task by itself.
 
     A context manager: however the run ends, the files are finished on leaving, so that what was done can be
     looked at. `files` names what was written. Raises InputError when the folder cannot be written to.
@@ -50,24 +53,28 @@ class RunFolder:
         if self._video is not None:
             self._video.release()
         if self._sampler.frames:
-            self.files.append(self._path / "contact-sheet.png")
-            save_image(self.files[-1], self._sampler.sheet())
+            self._save("contact-sheet.png", self._sampler.sheet())
 
     def add(self, source_frame: SourceFrame, frame: Frame, annotated: NDArray[np.uint8]) -> None:
         """Take one frame, its results, and the picture of them: (H, W, 3) uint8 RGB."""
         self._results.write(result_line(source_frame, frame) + "\n")
         if self._single:
-            self.files.append(self._path / "annotated.png")
-            save_image(self.files[-1], annotated)
+            self._save("annotated.png", annotated)
+            captions, pictures = zip(*draw_apart(source_frame.image, frame, min_score=0), strict=True)
+            self._save("contact-sheet.png", contact_sheet(pictures, captions))
         else:
             self._write_video(annotated)
-        seconds = "" if source_frame.time is None else f"  {source_frame.time:.2f} s"
-        self._sampler.add(f"{source_frame.name}{seconds}", annotated)
+            seconds = "" if source_frame.time is None else f"  {source_frame.time:.2f} s"
+            self._sampler.add(f"{source_frame.name}{seconds}", annotated)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file."""
         self.files.append(self._path / name)
         self.files[-1].write_text(text, encoding="utf-8")
+
+    def _save(self, name: str, picture: NDArray[np.uint8]) -> None:
+        self.files.append(self._path / name)
+        save_image(self.files[-1], picture)
 
     def _write_video(self, annotated: NDArray[np.uint8]) -> None:
         import cv2

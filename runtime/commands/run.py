@@ -252,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.35,
         metavar="S",
-        help="leave out boxes below it (default: %(default)s)",
+        help="leave out boxes, instances and persons below it (default: %(default)s)",
     )
     parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after so many")
     parser.add_argument("--show", action="store_true", help="show the frames in a window; q ends")

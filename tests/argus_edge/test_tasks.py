@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from argus_edge.errors import TaskError
-from argus_edge.tasks import TASKS, get_task, require_built
+from argus_edge.tasks import TASKS, get_task
 
 
 def test_there_are_twelve() -> None:
@@ -15,11 +15,3 @@ def test_there_are_twelve() -> None:
 def test_an_unknown_task_is_refused_with_the_list() -> None:
     with pytest.raises(TaskError, match="unknown task 'dept'; the tasks are: det, inst"):
         get_task("dept")
-
-
-def test_a_task_not_built_yet_says_so() -> None:
-    with pytest.raises(
-        TaskError, match="task 'pose' is not built yet in this version; available: det, seg, depth"
-    ):
-        require_built("pose")
-    assert require_built("det") is TASKS["det"]

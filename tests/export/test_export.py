@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from torch import nn
 
 from argus_edge import Runtime
 from argus_edge.errors import InputError, PackageError, ParityError, TaskError
-from argus_edge.export import package as exporting
+from argus_edge.export import components
 from argus_edge.export.calibration import CalibrationSet, folder_set, sample_evenly, scene_set
 from argus_edge.export.commands.export import run
 from argus_edge.export.package import ExportSettings, check_tasks, export, parity_rows
@@ -167,7 +168,7 @@ def test_runtime_gives_torchs_results(
 ) -> None:
     image = np.ascontiguousarray(render(7, (90, 120)).image)
     expected = TorchPredictor(model_as_saved, info)(image)
-    with Runtime(exported, engine=engine, precision="fp32") as runtime:
+    with Runtime(exported, engine=engine, precision="fp32", score_threshold=0.0) as runtime:
         frame = runtime(image)
     np.testing.assert_allclose(frame.depth.values, expected.depth.values, rtol=1e-4)
     assert np.mean(frame.seg.labels != expected.seg.labels) < 1e-3
@@ -207,8 +208,8 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
         kept = tuple(value for value in spec.outputs if value.name in outputs)
         return Graph(with_outputs(graph(exported, component), outputs), spec.inputs, kept)
 
-    def changed_backbone(model: Argus, size: int, levels: list[int]) -> Graph:
-        assert (size, levels) == (SIZE, [1, 2, 3])
+    def changed_backbone(model: Argus, height: int, width: int, levels: list[int]) -> Graph:
+        assert (height, width, levels) == (SIZE, SIZE, [1, 2, 3])
         backbone = traced(BACKBONE, ("f1", "f2", "f3"))
         name = "adapter.norms.3.weight"
         tensor = next(t for t in backbone.model.graph.initializer if t.name == name)
@@ -216,11 +217,11 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
         return backbone
 
-    def same_decoder(model: Argus, task: str, backbone: Graph) -> Graph:
-        return traced(task, ("boxes", "scores", "classes"))
+    def same_decoder(name: str, head: nn.Module, backbone: Graph, persons: int) -> Graph:
+        return traced(name, ("boxes", "scores", "classes"))
 
-    monkeypatch.setattr(exporting, "trace_backbone", changed_backbone)
-    monkeypatch.setattr(exporting, "trace_decoder", same_decoder)
+    monkeypatch.setattr(components, "trace_backbone", changed_backbone)
+    monkeypatch.setattr(components, "trace_decoder", same_decoder)
     settings = ExportSettings(("det",), ("fp32",), "x", ImageSpec(SIZE, SIZE))
     out = tmp_path / "x.argus"
     with pytest.raises(ParityError, match=r"backbone\.f3 on \w+: fp32 differs from torch by"):
@@ -231,7 +232,7 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
 def test_tasks_are_checked(info: CheckpointInfo) -> None:
     assert check_tasks((), info) == TASKS
     assert check_tasks(("seg", "seg"), info) == ("seg",)
-    with pytest.raises(TaskError, match="'pose' is not built yet"):
+    with pytest.raises(TaskError, match="no task 'pose'; it has: det"):
         check_tasks(("pose",), info)
     with pytest.raises(TaskError, match="no task 'depth'; it has: det"):
         check_tasks(("depth",), dataclasses.replace(info, tasks=("det",)))
@@ -275,7 +276,7 @@ class TestCommand:
         [
             (["--precision", "int4"], "expected one or more of fp32, fp16, int8"),
             (["--precision", ""], "expected one or more"),
-            (["--tasks", "pose"], "not built yet"),
+            (["--tasks", "pose"], "no task 'pose'"),
             (["--tasks", "flow"], "unknown task 'flow'"),
             (["--size", "100"], "multiple of 32"),
             (["--size", "64"], "at least 96 for det, seg, depth"),

@@ -115,6 +115,9 @@ def test_an_image_is_annotated_in_full_size(tmp_path: Path, image: Path, tiny_pa
     assert annotated is not None
     assert annotated.shape == (321, 517, 3)
     assert not (tmp_path / "run" / "annotated.mp4").exists()
+    sheet = cv2.imread(str(tmp_path / "run" / "contact-sheet.png"))
+    assert sheet is not None
+    assert min(sheet.shape[:2]) > 2 * 298  # two by two tiles for det, seg and depth, each of 298 x 480 px
 
 
 def test_without_a_folder_results_go_to_stdout(
@@ -234,14 +237,15 @@ def test_a_hostile_source_is_one_line(
     ("arguments", "told"),
     [
         (("--source", "97"), "camera 97"),
-        (("--source", "image.png", "--tasks", "det,pose"), "'pose' is not built yet"),
+        (("--source", "image.png", "--tasks", "det,pose"), "has no task 'pose'; it has: det, seg, depth"),
+        (("--source", "image.png", "--tasks", "det,dept"), "unknown task 'dept'"),
         (("--source", "image.png", "--precision", "int8"), "it has: fp32"),
         (("--source", "image.png", "--engine", "tensorrt"), "not in this version yet"),
         (("--source", "image.png", "--score", "7"), "[0, 1]"),
         (("--source", "image.png", "--out", "image.png"), "image.png"),
         (("--source", "image.png", "--show"), "--show needs a display"),
     ],
-    ids=["camera", "task", "precision", "engine", "score", "out", "show"],
+    ids=["camera", "task", "unknown task", "precision", "engine", "score", "out", "show"],
 )
 def test_a_wrong_argument_is_one_line(
     tmp_path: Path,

@@ -191,7 +191,7 @@ def test_what_is_not_an_image_is_refused_and_the_next_frame_goes_on(
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
-        ({"tasks": ["pose"]}, TaskError, "'pose' is not built yet"),
+        ({"tasks": ["pose"]}, TaskError, "'tiny' has no task 'pose'"),
         ({"tasks": ["detection"]}, TaskError, "unknown task 'detection'"),
         ({"tasks": []}, InputError, "at least one task"),
         ({"tasks": "det"}, InputError, "sequence"),

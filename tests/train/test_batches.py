@@ -31,14 +31,14 @@ def test_the_processes_see_the_images_of_one(scenes: SceneDataset) -> None:
 def test_a_step_is_the_same_every_time(scenes: SceneDataset) -> None:
     first, again = (_batches(scenes)[0][0] for _ in range(2))
     assert torch.equal(first.image, again.image)
-    assert torch.equal(first.depth, again.depth)
+    assert torch.equal(first.targets["depth"], again.targets["depth"])
 
 
 def test_without_augmentation_the_labels_are_those_of_the_scene() -> None:
     scene = render(3, 96)
     sample = make_sample(scene, 96, None)
     assert np.array_equal(sample.image, scene.image)
-    assert np.array_equal(sample.depth, scene.depth)
+    assert np.array_equal(sample.maps["depth"], scene.depth)
     corners = np.concatenate(
         [sample.boxes[:, :2] - sample.boxes[:, 2:] / 2, sample.boxes[:, :2] + sample.boxes[:, 2:] / 2], 1
     )
@@ -49,8 +49,9 @@ def test_a_smaller_picture_is_farther_away() -> None:
     scene = render(3, 96)
     halved = make_sample(scene, 48, None)
     near = scene.depth[1::2, 1::2]
-    known = (halved.depth > 0) & (near > 0)
-    assert np.median(halved.depth[known] / near[known]) == pytest.approx(2, rel=0.05)
+    depth = halved.maps["depth"]
+    known = (depth > 0) & (near > 0)
+    assert np.median(depth[known] / near[known]) == pytest.approx(2, rel=0.05)
 
 
 def test_boxes_stay_on_their_objects_through_crops_and_flips() -> None:
@@ -58,7 +59,7 @@ def test_boxes_stay_on_their_objects_through_crops_and_flips() -> None:
     shares = []
     for seed in range(8):
         sample = make_sample(render(seed, 128), 64, np.random.default_rng(seed))
-        things = sample.labels >= 4
+        things = sample.maps["seg"] >= 4
         covered = np.zeros_like(things)
         for cx, cy, w, h in sample.boxes * 64:
             covered[round(cy - h / 2) : round(cy + h / 2), round(cx - w / 2) : round(cx + w / 2)] = True

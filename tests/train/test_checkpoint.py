@@ -171,7 +171,7 @@ def test_a_description_that_is_none(damaged: Path, text: bytes) -> None:
         ({"variant": "huge"}, "variant 'huge' is unknown"),
         ({"variant": ["nano"]}, "variant"),
         ({"tasks": ["det", "../seg"]}, "unknown task '../seg'"),
-        ({"tasks": ["det", "pose"]}, "'pose' is not built"),
+        ({"tasks": ["det", "pose"]}, "task 'pose' needs the names of its classes"),
         ({"tasks": "det"}, "expected a list of names"),
         ({"tasks": ["det", 5]}, "expected a list of names"),
         ({"tasks": ["det", "det"]}, "twice"),

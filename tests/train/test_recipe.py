@@ -81,7 +81,6 @@ def test_json_is_read_as_well_and_a_recipe_survives_it(tmp_path: Path) -> None:
         ({"tasks": []}, "tasks must name at least one task"),
         ({"tasks": ["det", "det"]}, "each once; got ['det', 'det']"),
         ({"tasks": "det"}, "setting 'tasks' cannot be 'det' (expected a list of task names)"),
-        ({"tasks": ["det", "pose"]}, "'pose' is not built yet"),
         ({"tasks": ["flow"]}, "'flow'"),
         ({"task_weights": 3}, "setting 'task_weights'"),
         ({"task_weights": {"det": -1}}, "task 'det' needs a weight of 0 or more in task_weights, got -1.0"),

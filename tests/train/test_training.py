@@ -17,9 +17,9 @@ from argus_edge.train.batches import Batch, StepBatches
 from argus_edge.train.commands.train import main
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.data.scenes.dataset import SceneDataset
-from argus_edge.train.loop import StepReport, Trainer, run
+from argus_edge.train.loop import StepReport, Trainer, measure_scales, run
 from argus_edge.train.model.adapter import Adapter
-from argus_edge.train.model.argus import Argus
+from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.backbone import Backbone
 from argus_edge.train.model.decoders.dpt import DPTDepth
 from argus_edge.train.model.decoders.mask_dino import MaskDINO
@@ -38,7 +38,7 @@ def tiny(seed: int = 0, frozen: bool = False) -> Argus:
         img_size=64, patch_size=16, embed_dim=24, depth=4, num_heads=3, num_classes=0, dynamic_img_size=True
     )
     decoders = {
-        "det": MaskDINO(24, len(DET_CLASSES), 32, 20, 1, 2, 48, 20),
+        "det": MaskDINO(24, len(DET_CLASSES), 32, 20, 1, 2, 48, 48, 20),
         "seg": UPerNet(24, 16, len(SEG_CLASSES), nn.BatchNorm2d, 8),
         "depth": DPTDepth(24, 16, 8),
     }
@@ -102,6 +102,17 @@ def test_the_loop_saves_as_told_and_keeps_one_state(scenes: SceneDataset, tmp_pa
     assert {f.name for f in tmp_path.iterdir()} == {"state.json", f"state-{STEPS}.safetensors"}
 
 
+def test_constant_scales_are_those_of_the_vit(scenes: SceneDataset) -> None:
+    model = tiny(frozen=True)
+    model.adapter.vit_scale = "const"
+    measure_scales(model, [scenes[0].image, scenes[1].image])
+    with torch.no_grad():
+        images = torch.stack([torch.from_numpy(scenes[i].image) for i in range(2)])
+        patches = model.backbone.embed(normalise(images)).patches
+    assert model.adapter.scale[0] == pytest.approx(float(patches.square().mean().rsqrt()), rel=1e-4)
+    assert len(set(model.adapter.scale.tolist())) == 4
+
+
 def test_losses_fall_on_a_few_scenes(scenes: SceneDataset) -> None:
     phases = [{"steps": 60, "size": 64, "batch": 2}]
     trainer = Trainer(tiny(), recipe(phases=phases, learning_rate=6e-3, warmup=5), CPU)
@@ -148,9 +159,12 @@ def test_a_loss_that_is_no_number_names_its_task(scenes: SceneDataset, task: str
 def test_images_without_objects_or_labels_train_on(scenes: SceneDataset) -> None:
     trainer = Trainer(tiny(), recipe(), CPU)
     (batch,) = StepBatches(trainer.recipe, scenes)[0]
-    nothing = [type(b)(b.labels[:0], b.boxes[:0]) for b in batch.boxes]
-    unknown = torch.full_like(batch.labels, 255)
-    empty = Batch(batch.tasks, batch.image, nothing, unknown, torch.zeros_like(batch.depth))
+    targets = {
+        "det": [type(b)(b.labels[:0], b.boxes[:0]) for b in batch.targets["det"]],
+        "seg": torch.full_like(batch.targets["seg"], 255),
+        "depth": torch.zeros_like(batch.targets["depth"]),
+    }
+    empty = Batch(batch.image, targets)
     report = trainer.advance([empty])
     assert report.losses["seg"] == report.losses["depth"] == 0
     assert report.losses["det"] > 0
@@ -194,7 +208,7 @@ def test_a_step_s_batches_depend_on_seed_and_step_alone(scenes: SceneDataset) ->
     last, first = again[3], again[0]
     for expected, actual in ((batches[0], first), (batches[3], last)):
         assert torch.equal(expected[0].image, actual[0].image)
-        assert torch.equal(expected[0].depth, actual[0].depth)
+        assert torch.equal(expected[0].targets["depth"], actual[0].targets["depth"])
     assert first[0].image.shape == (3, 64, 64, 3)
     assert last[0].image.shape == (2, 96, 96, 3)
     assert not torch.equal(StepBatches(recipe(seed=1), scenes)[0][0].image, first[0].image)
@@ -217,7 +231,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--phases", "10:64"], "expected steps:size:batch"),
         (["--phases", "ten:64:2"], "expected steps:size:batch"),
         (["--variant", "huge"], "got 'huge'"),
-        (["--tasks", "det,pose"], "pose"),
+        (["--tasks", "det,flow"], "unknown task 'flow'"),
         (["--device", "cuda:99"], "--device cuda:99: not usable here"),
         (["--device", "toaster"], "--device toaster: not usable here"),
         (["--recipe", "/nowhere.yaml"], "/nowhere.yaml: not a readable recipe file"),

@@ -1,6 +1,7 @@
-"""argus-data: looks at rendered scenes, and draws them ahead of training.
+"""argus-data: looks at rendered scenes and surfaces, and draws scenes ahead of training.
 
 argus-data sheet --seed 0 --count 8 --out sheet.png              # every map of 8 scenes
+argus-data surfaces --seed 0 --count 3 --out surfaces.png        # whole and defective materials
 argus-data clip --seed 30000000 --frames 200 --size 640x480 --out clip.mp4
 argus-data prerender --split train --count 6000 --out scenes --processes 2
 """
@@ -27,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the command with the given arguments. Returns its exit code; raises ArgusError for bad input."""
     options = _parser().parse_args(argv)
     require("rich", "train")
-    {"sheet": _sheet, "clip": _clip, "prerender": _prerender}[options.what](options)
+    {"sheet": _sheet, "surfaces": _surfaces, "clip": _clip, "prerender": _prerender}[options.what](options)
     return 0
 
 
@@ -37,6 +38,14 @@ def _sheet(options: argparse.Namespace) -> None:
 
     size = parse_size(options.size)
     write_picture(contact_sheet(render(options.seed + i, size) for i in range(options.count)), options.out)
+    print(options.out)
+
+
+def _surfaces(options: argparse.Namespace) -> None:
+    from argus_edge.train.data.scenes.sheet import write_picture
+    from argus_edge.train.data.surfaces.sheet import surface_sheet
+
+    write_picture(surface_sheet(options.seed, options.count, parse_size(options.size)), options.out)
     print(options.out)
 
 
@@ -78,11 +87,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="argus-data", description="Rendered scenes with exact labels.")
     commands = parser.add_subparsers(dest="what", required=True)
 
-    sheet = commands.add_parser("sheet", help="a picture of scenes: RGB, depth, normals, instances, labels")
+    sheet = commands.add_parser("sheet", help="a picture of scenes: every map of each")
     sheet.add_argument("--seed", type=int, default=0, help="seed of the first scene (default 0)")
     sheet.add_argument("--count", type=int, default=6, help="number of scenes (default 6)")
     sheet.add_argument("--size", default="320", help="pixels, N or WIDTHxHEIGHT (default 320)")
     sheet.add_argument("--out", type=Path, required=True, help="picture to write, .png or .jpg")
+
+    surfaces = commands.add_parser("surfaces", help="a picture of materials: whole, defective, outlined")
+    surfaces.add_argument("--seed", type=int, default=0, help="seed of the first surfaces (default 0)")
+    surfaces.add_argument("--count", type=int, default=2, help="seeds of each category (default 2)")
+    surfaces.add_argument("--size", default="320", help="pixels, N or WIDTHxHEIGHT (default 320)")
+    surfaces.add_argument("--out", type=Path, required=True, help="picture to write, .png or .jpg")
 
     clip = commands.add_parser("clip", help="a video in which the camera moves and people walk")
     clip.add_argument("--seed", type=int, default=30_000_000, help="seed (default 30000000, the first clip)")

@@ -54,14 +54,16 @@ def run(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     require("rich", "train")
     from argus_edge.train.data.scenes.dataset import SceneDataset
+    from argus_edge.train.truth import samples_for
 
     with ExitStack() as stack:
         subject = stack.enter_context(_open(options))
-        scenes = SceneDataset(options.first_seed, options.scenes, SIZE, options.cache)
-        if options.cache is not None:
-            scenes.prerender(default_threads())
-        step = stack.enter_context(_progress(" / ".join(subject.predictors), options.scenes))
-        evaluations = evaluate(subject.predictors, scenes, subject.tasks, step)
+        tasks, seed = subject.tasks, options.first_seed
+        if options.cache is not None and set(tasks) != {"anom"}:
+            SceneDataset(seed, options.scenes, SIZE, options.cache).prerender(default_threads())
+        samples, count = samples_for(tasks, seed, options.scenes, SIZE, options.cache)
+        step = stack.enter_context(_progress(" / ".join(subject.predictors), count))
+        evaluations = evaluate(subject.predictors, samples, tasks, step)
     comparisons = _compare(evaluations)
     if options.json:
         print(json.dumps(_report(options, subject, evaluations, comparisons), indent=2))
@@ -140,7 +142,14 @@ def _open_package(options: argparse.Namespace, stack: ExitStack) -> Subject:
     package = ModelPackage.open(options.path)
     runtimes = [
         stack.enter_context(
-            Runtime(package, options.engine, precision, tasks=options.tasks, threads=options.threads)
+            Runtime(
+                package,
+                options.engine,
+                precision,
+                tasks=options.tasks,
+                threads=options.threads,
+                score_threshold=0.0,
+            )
         )
         for precision in map(_precision, options.precision or [None])
     ]

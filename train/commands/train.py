@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from argus_edge.command import run_command
-from argus_edge.errors import InputError
+from argus_edge.errors import InputError, first_line
 from argus_edge.train.recipe import Recipe, check_sizes, load_recipe, recipe_from
 
 if TYPE_CHECKING:
     from argus_edge.train.loop import StepReport, Trainer
     from argus_edge.train.model.argus import Argus
 
+SCALE_IMAGES = 64  # on which the constant scales of a new adapter are measured
 RECIPE_OPTIONS = ("variant", "tasks", "seed", "precision", "workers", "scenes", "learning_rate")
-HEADLINES = ("det/AP", "det/AP50", "seg/mIoU", "depth/delta1")  # in the curve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--pretrained", action="store_true", help="start from the published ViT weights (through timm)"
     )
+    p.add_argument("--weights", type=Path, help="file of published ViT weights (.pth, .safetensors)")
     p.add_argument("--init", type=Path, help="checkpoint folder whose weights to start from")
     p.add_argument("--resume", action="store_true", help="continue the run in OUT")
     return p
@@ -66,11 +67,15 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
 def train(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments)
     check_sizes(recipe, "command line")
+    if "pose" in recipe.tasks and not {"det", "inst"} & set(recipe.tasks):
+        raise InputError(
+            "task 'pose' is measured on the people that a detector finds: add det or inst to --tasks"
+        )
     import torch
     from torch.utils.data import DataLoader
 
     from argus_edge.train.batches import StepBatches, scene_source
-    from argus_edge.train.loop import Trainer, run
+    from argus_edge.train.loop import Trainer, measure_scales, run
     from argus_edge.train.processes import join_processes
 
     device = _device(arguments.device)
@@ -79,10 +84,13 @@ def train(arguments: argparse.Namespace) -> int:
         raise InputError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
     torch.manual_seed(recipe.seed)
     place = join_processes(device)
-    trainer = Trainer(_initial_model(arguments, recipe), recipe, device, place)
+    scenes = scene_source(recipe, arguments.cache or out / "scenes")
+    model = _initial_model(arguments, recipe).to(device)
+    if model.adapter.vit_scale == "const" and arguments.init is None and not arguments.resume:
+        measure_scales(model, (scenes[i].image for i in range(min(SCALE_IMAGES, len(scenes)))))
+    trainer = Trainer(model, recipe, device, place)
     if arguments.resume:
         trainer.restore(out)
-    scenes = scene_source(recipe, arguments.cache or out / "scenes")
     loader = DataLoader(
         StepBatches(recipe, scenes, place),
         batch_size=None,
@@ -100,13 +108,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _initial_model(arguments: argparse.Namespace, recipe: Recipe) -> "Argus":
-    from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+    from argus_edge.train.data.classes import SCENE_CLASSES
     from argus_edge.train.model.build import build_model, variant_named
     from argus_edge.train.model.checkpoint import load_checkpoint
 
     if arguments.init is None:
-        classes = {"det": DET_CLASSES, "seg": SEG_CLASSES}
-        return build_model(variant_named(recipe.variant), recipe.tasks, classes, arguments.pretrained)
+        variant = variant_named(recipe.variant)
+        return build_model(variant, recipe.tasks, SCENE_CLASSES, arguments.pretrained, arguments.weights)
     model, info = load_checkpoint(arguments.init)
     if (info.variant, info.tasks) != (recipe.variant, recipe.tasks):
         raise InputError(
@@ -124,7 +132,7 @@ def _device(name: str) -> Any:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+        raise InputError(f"--device {name}: not usable here ({first_line(error)})") from error
 
 
 class Journal:
@@ -177,11 +185,11 @@ class Journal:
             self.clock, self.images = time.perf_counter(), 0
 
     def on_validate(self, trainer: "Trainer") -> None:
-        from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
-        from argus_edge.train.data.scenes.dataset import SceneDataset
+        from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
         from argus_edge.train.data.scenes.splits import get_split
         from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
         from argus_edge.train.predict import TorchPredictor
+        from argus_edge.train.truth import samples_for
         from argus_edge.train.validate import validate
 
         recipe = self.recipe
@@ -189,15 +197,18 @@ class Journal:
         info = CheckpointInfo(
             recipe.variant,
             recipe.tasks,
-            {"det": DET_CLASSES, "seg": SEG_CLASSES},
+            {task: names for task, names in SCENE_CLASSES.items() if task in recipe.tasks},
             size,
             self.command,
             recipe.to_json(),
+            things=THINGS if "pan" in recipe.tasks else 0,
         )
-        scenes = SceneDataset(first, recipe.validate_scenes, size, self.out / "val-scenes")
-        bar = self.progress.add_task("", total=len(scenes), losses="validating")
+        samples, count = samples_for(
+            recipe.tasks, first, recipe.validate_scenes, size, self.out / "val-scenes"
+        )
+        bar = self.progress.add_task("", total=count, losses="validating")
         predictor = TorchPredictor(trainer.average, info)
-        metrics = validate(predictor, scenes, recipe.tasks, lambda: self.progress.advance(bar))
+        metrics = validate(predictor, samples, recipe.tasks, lambda: self.progress.advance(bar))
         self.progress.remove_task(bar)
         self._record(
             trainer.step, {f"{t}/{name}": value for t, m in metrics.items() for name, value in m.items()}
@@ -224,11 +235,14 @@ def plot_curve(out: Path) -> None:
     """log.jsonl -> curve.png: losses above, validation metrics below."""
     from matplotlib.figure import Figure
 
+    from argus_edge.train.metrics import TASK_METRICS
+
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(9, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     losses = sorted({name for row in rows for name in row if name.startswith("loss/")})
-    for axis, names in ((above, losses), (below, HEADLINES)):
+    figures = [f"{task}/{metric.primary}" for task, metric in TASK_METRICS.items()]
+    for axis, names in ((above, losses), (below, figures)):
         for name in names:
             points = [(row["step"], row[name]) for row in rows if name in row]
             if points:

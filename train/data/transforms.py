@@ -1,28 +1,51 @@
-"""Augmentation of one sample. Geometry changes image and labels alike; photometry only the image."""
+"""Augmentation of one scene. Geometry changes image and labels alike; photometry only the image."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.train.data.scenes import Scene
+from argus_edge.runtime.persons import PERSON
+from argus_edge.train.data.heatmaps import jitter_boxes, swap_sides
+from argus_edge.train.data.scenes import Scene, SceneObject
+from argus_edge.train.data.scenes.targets import edge_map, image_class_of, panoptic, saliency_map
 
-MIN_INSIDE = 0.3  # of a box's area, for the object to count in a crop
+MIN_INSIDE: Final = 0.3  # of a box's area, for the object to count in a crop
+DENSE: Final = ("seg", "depth")  # what boxes alone do not tell, by default
+
+BOX_SPREAD: Final = 0.15  # of the scale of people's boxes
+
+Place = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One training image with the labels of every task, at the training size S [px]."""
+    """One training image with its labels, at the training size S [px].
+
+    `maps` holds what the tasks asked for need: seg, parse (S, S) uint8 classes, 255 = ignore; depth (S, S)
+    float32 [m], 0 = no surface; normal (S, S, 3) float32 unit vectors, 0 = no surface; sal, edge (S, S) uint8
+    0 or 1; inst, pan (S, S) int32 ids, 0 = none.
+    """
 
     image: NDArray[np.uint8]  # (S, S, 3) RGB
-    boxes: NDArray[np.float32]  # (M, 4) cxcywh in [0, 1]
+    boxes: NDArray[np.float32]  # (M, 4) cxcywh in [0, 1] of the objects well inside
     classes: NDArray[np.int64]  # (M,)
-    labels: NDArray[np.uint8]  # (S, S), 255 = ignore
-    depth: NDArray[np.float32]  # (S, S) [m], 0 = no surface
+    instance_ids: NDArray[np.int64]  # (M,) in maps["inst"]
+    people: NDArray[
+        np.float32
+    ]  # (P, 17, 3) x, y [px] and visibility 0, 1, 2 of the people in `boxes`, in order
+    regions: NDArray[np.float32]  # (P, 4) xyxy [px] around them, as inexact as a detector's while training
+    maps: Mapping[str, NDArray[Any]]
+    segments: Mapping[int, int] = field(default_factory=dict)  # id in maps["pan"] -> class, things first
+    image_class: int = 0
 
 
-def make_sample(scene: Scene, size: int, rng: np.random.Generator | None) -> Sample:
+def make_sample(
+    scene: Scene, size: int, rng: np.random.Generator | None, tasks: Collection[str] = DENSE
+) -> Sample:
     """A square scene resized to `size`; cropped, flipped and coloured at random unless `rng` is None.
 
     Depth is told as the scene's own camera would see the resized picture: what is half as large is twice as
@@ -33,37 +56,88 @@ def make_sample(scene: Scene, size: int, rng: np.random.Generator | None) -> Sam
     if rng is not None and size < native:
         side = int(rng.integers(size, native + 1))
         x, y = (int(offset) for offset in rng.integers(0, native - side + 1, 2))
-    window = (slice(y, y + side), slice(x, x + side))
-    image, labels = scene.image[window], scene.labels[window]
-    depth = scene.depth[window] * np.float32(side / size)
-    corners, classes = _crop_boxes(scene, x, y, side)
-    if side != size:
-        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-        labels = np.asarray(cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-        depth = np.asarray(cv2.resize(depth, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
-    if rng is not None:
-        if rng.random() < 0.5:
-            image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
-            corners = np.stack([1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1)
-        image = jitter(image, rng)
+    flip = rng is not None and rng.random() < 0.5
+
+    def place(map_: NDArray[Any], interpolation: int = cv2.INTER_NEAREST_EXACT) -> NDArray[Any]:
+        cut = map_[y : y + side, x : x + side]
+        if side != size:
+            cut = np.asarray(cv2.resize(cut, (size, size), interpolation=interpolation), map_.dtype)
+        return np.ascontiguousarray(cut[:, ::-1] if flip else cut)
+
+    image = place(scene.image, cv2.INTER_AREA)
+    maps = _maps(scene, image, place, tasks)
+    if "depth" in maps:
+        maps["depth"] = maps["depth"] * np.float32(side / size)
+    if "normal" in maps and flip:
+        maps["normal"] = maps["normal"] * np.array([-1, 1, 1], np.float32)
+    corners, kept = _crop_boxes(scene, x, y, side)
+    if flip:
+        corners = np.stack([1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1)
     boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+    objects = [scene.objects[i] for i in np.flatnonzero(kept)]
+    ids = [o.instance_id for o in objects]
     return Sample(
-        np.ascontiguousarray(image),
+        image if rng is None else jitter(image, rng),
         boxes.astype(np.float32),
-        classes,
-        np.ascontiguousarray(labels),
-        np.ascontiguousarray(depth, np.float32),
+        np.array([o.class_id for o in objects], np.int64),
+        np.array(ids, np.int64),
+        _people(scene, ids, (x, y, side), size, flip),
+        _regions(corners * size, objects, rng if "pose" in tasks else None),
+        maps,
+        {s.id: s.class_id for s in panoptic(scene)[1]} if "pan" in tasks else {},
+        image_class_of(place(scene.labels)) if "cls" in tasks else 0,
     )
 
 
-def _crop_boxes(scene: Scene, x: int, y: int, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Corners (M, 4) in [0, 1] of the window, and classes (M,), of the objects well inside it."""
+def _maps(
+    scene: Scene, image: NDArray[np.uint8], place: Place, tasks: Collection[str]
+) -> dict[str, NDArray[Any]]:
+    """The label maps that `tasks` learn from; `image` is the placed one, before its colours change."""
+    sources: dict[str, Callable[[], NDArray[Any]]] = {
+        "seg": lambda: place(scene.labels),
+        "parse": lambda: place(scene.parts),
+        "depth": lambda: place(scene.depth),
+        "normal": lambda: place(scene.normals),
+        "inst": lambda: place(scene.instances),
+        "pan": lambda: place(panoptic(scene)[0]),
+        "edge": lambda: edge_map(place(scene.instances), place(scene.depth)),
+        "sal": lambda: saliency_map(image, place(scene.instances), [o.instance_id for o in scene.objects]),
+    }
+    return {task: source() for task, source in sources.items() if task in tasks}
+
+
+def _crop_boxes(scene: Scene, x: int, y: int, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Corners (M, 4) in [0, 1] of the window of the objects well inside it, and which those are."""
     boxes = np.array([o.box for o in scene.objects], np.float32).reshape(-1, 4)
-    classes = np.array([o.class_id for o in scene.objects], np.int64)
     inside = (boxes - np.array([x, y, x, y], np.float32)).clip(0, side)
     area, whole = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (inside, boxes))
     kept = area > MIN_INSIDE * whole
-    return inside[kept] / np.float32(side), classes[kept]
+    return inside[kept] / np.float32(side), kept
+
+
+def _people(
+    scene: Scene, ids: list[int], window: tuple[int, int, int], size: int, flip: bool
+) -> NDArray[np.float32]:
+    """Keypoints (P, 17, 3) of the people among the instances `ids`, in the `window` (x, y, side) resized to
+    `size`. What is outside it has visibility 0.
+    """
+    x, y, side = window
+    known = {person.instance_id: person.keypoints for person in scene.people}
+    people = np.array([known[i] for i in ids if i in known], np.float32).reshape(-1, 17, 3)
+    people[..., :2] = (people[..., :2] - np.array([x, y], np.float32)) * np.float32(size / side)
+    if flip:
+        people[..., 0] = size - people[..., 0]
+        people = swap_sides(people.swapaxes(0, 1)).swapaxes(0, 1)
+    outside = ((people[..., :2] < 0) | (people[..., :2] >= size)).any(axis=-1)
+    people[outside, 2] = 0
+    return people
+
+
+def _regions(
+    corners: NDArray[Any], objects: list[SceneObject], rng: np.random.Generator | None
+) -> NDArray[np.float32]:
+    people = corners[[o.class_name == PERSON for o in objects]].reshape(-1, 4)
+    return (people if rng is None else jitter_boxes(people, rng, BOX_SPREAD)).astype(np.float32)
 
 
 def jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,16 +1,19 @@
-"""Mask DINO's box and class losses: Hungarian matching, focal, L1, GIoU, denoising copies, all layers summed.
+"""Mask DINO's losses: Hungarian matching; focal, L1, GIoU and, for outputs with masks, cross entropy and dice
+at points; denoising copies; all layers summed.
 
 Source: Mask DINO (arXiv 2206.02777), with the weights of its published configuration.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
+from argus_edge.errors import TrainingError
+from argus_edge.train.losses.masks import PointSettings, mask_costs, mask_losses
+from argus_edge.train.losses.matching import assign
 from argus_edge.train.model.decoders.mask_dino import Denoising, DetectionOutputs, Prediction, to_corners
 
 ALPHA, GAMMA = 0.25, 2.0
@@ -22,6 +25,11 @@ class BoxTargets:
 
     labels: Tensor  # (M,) int64
     boxes: Tensor  # (M, 4) cxcywh in [0, 1] of the network input
+    masks: Tensor | None = None  # (M, H, W) bool, for a decoder with masks
+
+    def repeated(self, times: int) -> "BoxTargets":
+        masks = None if self.masks is None else self.masks.repeat(times, 1, 1)
+        return BoxTargets(self.labels.repeat(times), self.boxes.repeat(times, 1), masks)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,9 @@ class DetectionWeights:
     l1: float = 5.0
     giou: float = 2.0
     encoder_copies: int = 1  # how often each object is matched among the encoder's proposals; 1 as published
+    mask: float = 5.0  # cross entropy
+    dice: float = 5.0
+    points: PointSettings = field(default_factory=PointSettings)  # where masks are compared
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,15 @@ def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def match(
-    prediction: Prediction, targets: Sequence[BoxTargets], weights: DetectionWeights
+    prediction: Prediction,
+    targets: Sequence[BoxTargets],
+    weights: DetectionWeights,
+    generator: torch.Generator | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """The cheapest one-to-one assignment per image: (query indices, target indices)."""
+    """The cheapest one-to-one assignment per image: (query indices, target indices).
+
+    `generator` draws the points of the masks. Raises TrainingError: masks predicted, but targets without.
+    """
     probability = prediction.logits.sigmoid()
     positive = ALPHA * (1 - probability) ** GAMMA * -(probability + 1e-8).log()
     negative = (1 - ALPHA) * probability**GAMMA * -(1 - probability + 1e-8).log()
@@ -78,10 +95,11 @@ def match(
             + weights.l1 * torch.cdist(boxes, target.boxes, p=1)
             - weights.giou * generalised_iou(to_corners(boxes)[:, None], to_corners(target.boxes)[None])
         )
-        # What is not a number matches last: the loss then says so, where scipy would refuse the whole matrix.
-        rows, columns = linear_sum_assignment(cost.nan_to_num(nan=1e9).cpu().numpy())
-        device = boxes.device
-        pairs.append((torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)))
+        if prediction.masks is not None:
+            points = weights.points.points
+            entropy, dice = mask_costs(prediction.masks[image], _true_masks(target), points, generator)
+            cost = cost + weights.mask * entropy + weights.dice * dice
+        pairs.append(assign(cost))
     return pairs
 
 
@@ -92,10 +110,12 @@ def prediction_loss(
     objects: float,
     weights: DetectionWeights,
     counted: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Weighted sum for one output.
 
-    `objects` normalises; `counted` (B, Q), 1 or 0, masks padding queries out of the class loss.
+    `objects` normalises; `counted` (B, Q), 1 or 0, masks padding queries out of the class loss; `generator`
+    draws the points of the masks. Raises TrainingError: masks predicted, but targets without.
     """
     wanted = torch.zeros_like(prediction.logits)
     chosen, truth = [], []
@@ -109,7 +129,20 @@ def prediction_loss(
     boxes, true_boxes = torch.cat(chosen), torch.cat(truth)
     l1 = (boxes - true_boxes).abs().sum()
     giou = (1 - generalised_iou(to_corners(boxes), to_corners(true_boxes))).sum()
-    return (weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou) / objects
+    total = weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou
+    if prediction.masks is not None:
+        masks = torch.cat([prediction.masks[image, queries] for image, (queries, _) in enumerate(pairs)])
+        truths = [_true_masks(target)[indices] for target, (_, indices) in zip(targets, pairs, strict=True)]
+        entropy, dice = mask_losses(masks, torch.cat(truths), weights.points, generator)
+        total = total + weights.mask * entropy + weights.dice * dice
+    return total / objects
+
+
+def _true_masks(target: BoxTargets) -> Tensor:
+    """(M, H, W) bool. Raises TrainingError when the target has none."""
+    if target.masks is None:
+        raise TrainingError("a decoder with masks learns from masks, but the batch holds boxes only")
+    return target.masks
 
 
 def make_denoising(
@@ -149,27 +182,40 @@ def make_denoising(
 
 
 def detection_loss(
-    outputs: DetectionOutputs, targets: Sequence[BoxTargets], weights: DetectionWeights | None = None
+    outputs: DetectionOutputs,
+    targets: Sequence[BoxTargets],
+    weights: DetectionWeights | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sum over the encoder's proposals, the initial queries, all layers, and their denoising copies."""
+    """Sum over the encoder's proposals, the initial queries, all layers, and their denoising copies.
+
+    Outputs with masks need targets with masks, else TrainingError; `generator` draws the points at which they
+    are compared (None: torch's own).
+    """
     weights = weights or DetectionWeights()
     objects = float(max(1, sum(len(t.labels) for t in targets)))
     total = torch.zeros((), device=outputs.encoder.logits.device)
     for prediction in outputs.layers:
-        pairs = match(prediction, targets, weights)
-        total = total + prediction_loss(prediction, targets, pairs, objects, weights)
+        pairs = match(prediction, targets, weights, generator)
+        total = total + prediction_loss(prediction, targets, pairs, objects, weights, generator=generator)
     # One-to-many matching (H-DETR, arXiv 2207.13080) makes the encoder learn from few images.
     copies = weights.encoder_copies
-    repeated = [BoxTargets(t.labels.repeat(copies), t.boxes.repeat(copies, 1)) for t in targets]
-    pairs = match(outputs.encoder, repeated, weights)
-    total = total + prediction_loss(outputs.encoder, repeated, pairs, objects * copies, weights)
+    repeated = [t.repeated(copies) for t in targets]
+    pairs = match(outputs.encoder, repeated, weights, generator)
+    total = total + prediction_loss(
+        outputs.encoder, repeated, pairs, objects * copies, weights, generator=generator
+    )
     if outputs.denoising:
-        total = total + _denoising_loss(outputs.denoising, targets, objects, weights)
+        total = total + _denoising_loss(outputs.denoising, targets, objects, weights, generator)
     return total
 
 
 def _denoising_loss(
-    layers: Sequence[Prediction], targets: Sequence[BoxTargets], objects: float, weights: DetectionWeights
+    layers: Sequence[Prediction],
+    targets: Sequence[BoxTargets],
+    objects: float,
+    weights: DetectionWeights,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """The copies know their object, so nothing is matched; padding copies count nowhere."""
     most = max(len(t.labels) for t in targets)
@@ -185,6 +231,6 @@ def _denoising_loss(
     total = torch.zeros((), device=device)
     for prediction in layers:
         total = total + prediction_loss(
-            prediction, targets, pairs, objects * groups, weights, counted.flatten(1)
+            prediction, targets, pairs, objects * groups, weights, counted.flatten(1), generator
         )
     return total

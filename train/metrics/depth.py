@@ -70,12 +70,12 @@ class DepthMetrics:
         """Names the protocol."""
         return str(self.settings)
 
-    def update(self, result: DenseMap, truth: DepthTruth) -> None:
-        """Add one image: predicted and true z-depth (H, W) [m].
+    def update(self, result: DenseMap, truth: DepthTruth | NDArray[Any]) -> None:
+        """Add one image: predicted and true z-depth (H, W) [m], the true one plain or as `depth`.
 
         Raises InputError when the sizes differ, or the Eigen crop is asked of frames that are not 480x640.
         """
-        predicted, true = np.asarray(result.values), np.asarray(truth.depth)
+        predicted, true = np.asarray(result.values), np.asarray(getattr(truth, "depth", truth))
         if predicted.shape != true.shape:
             raise InputError(
                 f"depth map is {predicted.shape} but the truth {true.shape}; sizes must be equal"

@@ -36,7 +36,8 @@ class MeanIoU:
     the classes that occur in the truth. With every pixel ignored only the counts remain.
     """
 
-    def __init__(self, class_names: Sequence[str], ignore: int = IGNORE) -> None:
+    def __init__(self, class_names: Sequence[str], ignore: int = IGNORE, task: str = "seg") -> None:
+        self.task = task  # named when classes differ
         self.class_names = tuple(class_names)
         self.ignore = ignore
         self._images = 0
@@ -48,13 +49,13 @@ class MeanIoU:
         """Names the protocol."""
         return f"mIoU, pooled confusion matrix, {self.ignore} ignored, classes that never occur left out"
 
-    def update(self, result: LabelMap, truth: LabelTruth) -> None:
-        """Add one image: predicted labels (H, W) and true labels (H, W), class ids.
+    def update(self, result: LabelMap, truth: LabelTruth | NDArray[Any]) -> None:
+        """Add one image: predicted labels (H, W) and true labels (H, W), class ids, plain or as `labels`.
 
         Raises InputError when classes or sizes differ, or an id that counts is no class.
         """
-        check_classes("seg", result.class_names, self.class_names)
-        predicted, true = np.asarray(result.labels), np.asarray(truth.labels)
+        check_classes(self.task, result.class_names, self.class_names)
+        predicted, true = np.asarray(result.labels), np.asarray(getattr(truth, "labels", truth))
         if predicted.shape != true.shape:
             raise InputError(
                 f"label map is {predicted.shape} but the truth {true.shape}; sizes must be equal"

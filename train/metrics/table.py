@@ -6,10 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from argus_edge.train.metrics.anomaly import AnomalyAUROC
 from argus_edge.train.metrics.box_ap import BoxAP
+from argus_edge.train.metrics.classification import Accuracy
 from argus_edge.train.metrics.depth import SCENES, DepthMetrics
+from argus_edge.train.metrics.edges import EdgeMetrics, EdgeProtocol
+from argus_edge.train.metrics.keypoint_ap import KeypointAP
+from argus_edge.train.metrics.mask_ap import MaskAP
 from argus_edge.train.metrics.mean_iou import MeanIoU
 from argus_edge.train.metrics.metric import Metric
+from argus_edge.train.metrics.normals import NormalMetrics
+from argus_edge.train.metrics.panoptic_quality import PanopticQuality
+from argus_edge.train.metrics.saliency import SaliencyMetrics
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,27 @@ class TaskMetric:
         return shares
 
 
+SCENE_EDGES: Final = EdgeProtocol(thin_truth=True, thresholds=19)
+"""For rendered scenes: their boundaries have corners that thinning takes from predictions as well,
+and 19 thresholds take a fifth of the time of the published 99."""
+
 TASK_METRICS: Final[dict[str, TaskMetric]] = {
     "det": TaskMetric(BoxAP, ("AP",)),
+    "inst": TaskMetric(MaskAP, ("AP",)),
+    "pan": TaskMetric(PanopticQuality, ("PQ",)),
     "seg": TaskMetric(MeanIoU, ("mIoU",)),
+    "parse": TaskMetric(lambda names: MeanIoU(names, task="parse"), ("mIoU",)),
+    "sal": TaskMetric(lambda _: SaliencyMetrics(), ("maxF",)),
+    "edge": TaskMetric(lambda _: EdgeMetrics(SCENE_EDGES), ("odsF",)),
     "depth": TaskMetric(
         lambda _: DepthMetrics(SCENES), ("delta1", "RMSE"), frozenset({"RMSE", "abs_rel", "log10"})
     ),
+    "normal": TaskMetric(
+        lambda _: NormalMetrics(),
+        ("mean_angle", "within_11.25"),
+        frozenset({"mean_angle", "median_angle", "rms_angle"}),
+    ),
+    "pose": TaskMetric(lambda _: KeypointAP(), ("AP",)),
+    "cls": TaskMetric(Accuracy, ("top-1",)),
+    "anom": TaskMetric(AnomalyAUROC, ("image_AUROC", "pixel_AUROC")),
 }

@@ -1,8 +1,9 @@
 """The trainable adapter beside the ViT: spatial prior, interactions, projection to the pyramid F0..F3.
 
 Source: ViT-Adapter (arXiv 2205.08534) with the changes of Argus (CVPR 2025): GroupNorm in the spatial prior
-and the projection, and the ViT tokens scaled before they interact. Where the paper leaves a question open
-(the scale's value) the choice is one argument away.
+and the projection (BatchNorm, which the paper compares it with, is the argument `norm`), and the ViT tokens
+scaled before they interact. Where the paper leaves a question open (the scale's value) the choice is one
+argument away. As in ViT-Adapter the last tokens, without the ViT's final norm, are added to every level.
 """
 
 import math
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from argus_edge.train.model.backbone import STRIDE, Backbone
+from argus_edge.errors import InputError
+from argus_edge.train.model.backbone import Backbone
 from argus_edge.train.model.deformable import DeformableAttention, Shape, pixel_centres
 from argus_edge.train.model.layers import Norm, conv_norm_relu, resize
 
+# What the ViT's tokens are multiplied by before they interact, and divided by before they go on through the
+# ViT: 1, a number per stage that `measure_scales` sets, or one that is trained.
 VitScale = Literal["none", "const", "learned"]
 
 
@@ -144,52 +148,76 @@ class Adapter(nn.Module):
 
     def forward(self, image: Tensor, backbone: Backbone) -> list[Tensor]:
         """image (B, 3, H, W), normalised RGB, H and W multiples of 32 [px] -> F0..F3, (B, C, H/s, W/s) at
-        s = 4, 8, 16, 32.
+        s = 4, 8, 16, 32. Raises InputError for another shape, and for a batch of no image.
         """
+        _check(image)
         height, width = image.shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"the adapter needs sides in multiples of 32 px, got {height}x{width}")
         shapes = [(height // s, width // s) for s in (8, 16, 32)]
-        vit_shape = (height // STRIDE, width // STRIDE)
+        tokens = backbone.embed(image)
         spatial_centres = pixel_centres(shapes, image)[None]
-        vit_centres = pixel_centres([vit_shape], image)[None]
+        vit_centres = pixel_centres([tokens.grid], image)[None]
 
         f0, *maps = self.prior(image)
         levels = [m + e[:, None, None] for m, e in zip(maps, self.level_embedding.unbind(), strict=True)]
         spatial = _join_levels(levels)
-        prefix, vit = backbone.embed(image)
+        last = len(self.injectors) - 1
         for stage, injector in enumerate(self.injectors):
-            scaled = injector(vit * self.scale[stage], vit_centres, spatial, shapes)
-            prefix, vit = backbone.run_stage(stage, prefix, scaled / self.scale[stage])
-            last = stage == len(self.injectors) - 1
-            for extractor in self.extractors[stage:] if last else self.extractors[stage : stage + 1]:
-                spatial = extractor(spatial, spatial_centres, shapes, vit * self.scale[stage], vit_shape)
-        return self._project(f0, spatial, shapes, vit.transpose(1, 2).unflatten(2, vit_shape))
+            scale = self.scale[stage]
+            scaled = injector(tokens.patches * scale, vit_centres, spatial, shapes)
+            tokens = backbone.run_stage(stage, tokens._replace(patches=scaled / scale))
+            # They stand now before the next stage, and are read at its scale.
+            source = tokens.patches * self.scale[min(stage + 1, last)]
+            for extractor in self.extractors[stage:] if stage == last else self.extractors[stage : stage + 1]:
+                spatial = extractor(spatial, spatial_centres, shapes, source, tokens.grid)
+        return self._project(f0, spatial, shapes, tokens.patches.transpose(1, 2).unflatten(2, tokens.grid))
 
     def _project(self, f0: Tensor, spatial: Tensor, shapes: Sequence[Shape], vit: Tensor) -> list[Tensor]:
         c2, c3, c4 = _split_levels(spatial, shapes)
         pyramid = [f0 + self.up(c2), c2, c3, c4]
-        size4, size8 = (f0.shape[-2], f0.shape[-1]), (c2.shape[-2], c2.shape[-1])
         # OpenVINO 2026.4 adds wrongly in fp32 when the second term is resized and a GroupNorm follows. Hence
         # tokens stand first, and are halved by averaging 2x2 cells, which is what bilinear halving does.
-        tokens = [resize(vit, size4), resize(vit, size8), vit, functional.avg_pool2d(vit, 2)]
+        tokens = [_resized(vit, (level.shape[-2], level.shape[-1])) for level in pyramid]
         return [norm(token + level) for norm, level, token in zip(self.norms, pyramid, tokens, strict=True)]
 
     @torch.no_grad()
     def measure_scales(self, images: Sequence[Tensor], backbone: Backbone) -> None:
         """Set the constant scales to 1/RMS of the patch tokens entering each stage.
 
-        images (B, 3, H, W) each, normalised RGB.
+        images (B, 3, H, W) each, normalised RGB. Raises InputError for none, and where
+        the scales are not constants.
         """
         if self.vit_scale != "const":
-            raise ValueError(f"scales are measured for vit_scale 'const', not for {self.vit_scale!r}")
+            raise InputError(f"scales are measured for vit_scale 'const', not for {self.vit_scale!r}")
+        if not images:
+            raise InputError("scales are measured on at least one batch of images, got none")
         squares = torch.zeros_like(self.scale)
         for image in images:
-            prefix, vit = backbone.embed(image)
+            tokens = backbone.embed(image)
             for stage in range(len(self.injectors)):
-                squares[stage] += vit.square().mean() / len(images)
-                prefix, vit = backbone.run_stage(stage, prefix, vit)
+                squares[stage] += tokens.patches.square().mean() / len(images)
+                tokens = backbone.run_stage(stage, tokens)
         self.scale.copy_(squares.rsqrt())
+
+
+def _check(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+        raise InputError(
+            f"the adapter needs images (B, 3, H, W), at least one, got a tensor {tuple(image.shape)}"
+        )
+    height, width = image.shape[-2:]
+    if height % 32 or width % 32:
+        raise InputError(
+            f"the adapter needs sides in multiples of 32 px, got {height}x{width}; resize or pad the image"
+        )
+
+
+def _resized(x: Tensor, size: Shape) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to `size`."""
+    if (x.shape[-2], x.shape[-1]) == size:
+        return x
+    if (x.shape[-2], x.shape[-1]) == (2 * size[0], 2 * size[1]):
+        return functional.avg_pool2d(x, 2)
+    return resize(x, size)
 
 
 def _initialise(module: nn.Module) -> None:

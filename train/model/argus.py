@@ -1,12 +1,13 @@
 """The Argus network: one backbone with its adapter, a decoder per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from argus_edge.train.model.adapter import Adapter
 from argus_edge.train.model.backbone import Backbone
+from argus_edge.train.model.roi import PoseOnRegions
 
 MEAN = (123.675, 116.28, 103.53)  # RGB, 0-255 scale (ImageNet)
 STD = (58.395, 57.12, 57.375)
@@ -17,6 +18,28 @@ def normalise(image: Tensor) -> Tensor:
     mean = torch.tensor(MEAN, device=image.device)
     std = torch.tensor(STD, device=image.device)
     return ((image.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def decoder_of(task: str, others: Collection[str]) -> str:
+    """Which decoder answers `task` in a model that has `others`: boxes come with masks if there are any."""
+    return "inst" if task == "det" and "inst" in others else task
+
+
+def decoders_of(tasks: Sequence[str]) -> tuple[str, ...]:
+    """The decoders of a model for `tasks`, each once."""
+    return tuple(dict.fromkeys(decoder_of(task, tasks) for task in tasks))
+
+
+class BoxesOnly(nn.Module):
+    """A decoder of boxes and masks that is asked for the boxes: what the masks alone need is left out."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.levels = decoder.box_levels
+
+    def infer(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        return self.decoder.infer_boxes(features)  # type: ignore[operator, no-any-return]
 
 
 class Argus(nn.Module):
@@ -34,7 +57,22 @@ class Argus(nn.Module):
         """
         return self.adapter(image, self.backbone)  # type: ignore[no-any-return]
 
-    def infer(self, task: str, features: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The inference form of one task's decoder over F0..F3: the outputs that a model package holds."""
-        decoder = self.decoders[task]
-        return decoder.infer([features[level] for level in decoder.levels])  # type: ignore[operator, union-attr, no-any-return]
+    def head(self, task: str) -> nn.Module:
+        """What answers `task`: a module with `levels` (of F0..F3) and `infer`, which takes these maps (and
+        boxes of persons, for pose).
+        """
+        decoder = self.decoders[decoder_of(task, self.decoders.keys())]
+        if task == "det" and "det" not in self.decoders:
+            return BoxesOnly(decoder)
+        return PoseOnRegions(decoder) if task == "pose" else decoder
+
+    def infer(
+        self, task: str, features: Sequence[Tensor], persons: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The inference form of one task's decoder over F0..F3: the outputs that a model package holds.
+
+        `pose` needs `persons` (P, 4), xyxy in [0, 1] of the network input, of one image.
+        """
+        head = self.head(task)
+        chosen = [features[level] for level in head.levels]  # type: ignore[union-attr]
+        return head.infer(chosen, *([] if persons is None else [persons]))  # type: ignore[operator, no-any-return]

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from torch import nn
 
 from argus_edge.errors import InputError
-from argus_edge.tasks import require_built
+from argus_edge.tasks import get_task
 from argus_edge.train.model.adapter import Adapter, VitScale
-from argus_edge.train.model.argus import Argus
-from argus_edge.train.model.backbone import build_backbone
-from argus_edge.train.model.decoders.dpt import DPTDepth
-from argus_edge.train.model.decoders.mask_dino import MaskDINO
+from argus_edge.train.model.argus import Argus, decoders_of
+from argus_edge.train.model.backbone import PatchFit, build_backbone
+from argus_edge.train.model.decoders.dpt import DPTDepth, DPTNormals, DPTPose
+from argus_edge.train.model.decoders.mask2former import Mask2Former
+from argus_edge.train.model.decoders.mask_dino import InitialBoxes, MaskDINO
+from argus_edge.train.model.decoders.pooler import AttentionalPooler
+from argus_edge.train.model.decoders.simplenet import SimpleNet
 from argus_edge.train.model.decoders.upernet import UPerNet
 from argus_edge.train.model.layers import group_norm
 
@@ -29,19 +33,37 @@ class BackboneNumbers:
     heads: int  # of the adapter's deformable attention
     groups: int  # of the adapter's GroupNorm
     vit_scale: VitScale
+    patch_fit: PatchFit = "resize_image"  # how patches of 14 px meet strides of 16
+    norm: Literal["group", "batch"] = "group"  # of the adapter; "batch" is the paper's ablation (Fig. 6)
+
+
+@dataclass(frozen=True)
+class QueryNumbers:
+    """Mask DINO or Mask2Former."""
+
+    dim: int
+    queries: int
+    encoder_layers: int
+    decoder_layers: int
+    encoder_ffn: int
+    ffn: int
 
 
 @dataclass(frozen=True)
 class DecoderNumbers:
-    det_dim: int
-    det_queries: int
-    det_encoder: int  # layers
-    det_decoder: int  # layers
-    det_ffn: int
-    seg_channels: int
-    seg_auxiliary: int
-    depth_channels: int
-    depth_hidden: int
+    det: QueryNumbers  # det and inst
+    initial_boxes: InitialBoxes  # of inst's queries; as published, or such that det alone needs no masks
+    pan: QueryNumbers
+    upernet: int  # channels of seg, parse, sal and edge
+    auxiliary: int  # channels of their training-only FCN
+    dense: int  # channels of depth and normal
+    dense_hidden: int
+    pose: int  # channels
+    pose_hidden: int | None  # of DPT's head with three convolutions; None: two, as wide as the rest
+    pooler_heads: int
+    anomaly: int  # features of a place
+    anomaly_hidden: int
+    anomaly_noise: float  # that makes a feature anomalous; the published one is for another backbone
 
 
 BACKBONES: dict[Variant, BackboneNumbers] = {
@@ -50,10 +72,29 @@ BACKBONES: dict[Variant, BackboneNumbers] = {
     "base": BackboneNumbers("vit_base_patch14_dinov2.lvd142m", 768, 512, True, 64, 12, 32, "const"),
 }
 DECODERS: dict[Variant, DecoderNumbers] = {
-    "nano": DecoderNumbers(96, 100, 2, 3, 256, 48, 48, 40, 16),
-    "small": DecoderNumbers(256, 300, 4, 6, 1024, 256, 128, 128, 32),
-    "base": DecoderNumbers(256, 300, 6, 9, 2048, 512, 256, 256, 32),
-}
+    "nano": DecoderNumbers(
+        det=QueryNumbers(96, 100, 2, 3, 256, 256),
+        initial_boxes="regressed",
+        pan=QueryNumbers(96, 50, 2, 3, 256, 256),
+        upernet=48, auxiliary=48, dense=40, dense_hidden=16, pose=48, pose_hidden=None, pooler_heads=3,
+        anomaly=192, anomaly_hidden=128, anomaly_noise=0.1,
+    ),
+    "small": DecoderNumbers(
+        det=QueryNumbers(256, 300, 4, 6, 1024, 1024),
+        initial_boxes="masks",
+        pan=QueryNumbers(256, 100, 4, 6, 1024, 1024),
+        upernet=256, auxiliary=128, dense=128, dense_hidden=32, pose=128, pose_hidden=32, pooler_heads=6,
+        anomaly=768, anomaly_hidden=512, anomaly_noise=0.1,
+    ),
+    "base": DecoderNumbers(
+        det=QueryNumbers(256, 300, 6, 9, 2048, 2048),
+        initial_boxes="masks",
+        pan=QueryNumbers(256, 100, 6, 9, 1024, 2048),
+        upernet=512, auxiliary=256, dense=256, dense_hidden=32, pose=256, pose_hidden=32, pooler_heads=8,
+        anomaly=1536, anomaly_hidden=1024, anomaly_noise=0.1,
+    ),
+}  # fmt: skip
+NEED_CLASSES = ("mask_dino", "mask2former", "pooler", "simplenet")  # decoders that name what they answer
 
 
 def variant_named(name: str) -> Variant:
@@ -65,35 +106,70 @@ def variant_named(name: str) -> Variant:
 
 def build_adapter(variant: Variant) -> Adapter:
     n = BACKBONES[variant]
-    return Adapter(n.width, n.inplane, n.heads, group_norm(n.groups), vit_scale=n.vit_scale)
+    norm = group_norm(n.groups) if n.norm == "group" else nn.BatchNorm2d
+    return Adapter(n.width, n.inplane, n.heads, norm, vit_scale=n.vit_scale)
 
 
 def build_decoder(variant: Variant, task: str, classes: Sequence[str]) -> nn.Module:
-    """The decoder of `task`, untrained; `classes` empty for tasks without any."""
+    """The decoder of `task`, untrained; `classes` empty for tasks without any.
+
+    Raises InputError when a task with classes gets none, TaskError for an unknown task.
+    """
     n, width = DECODERS[variant], BACKBONES[variant].width
-    decoder = require_built(task).decoder
-    if decoder in ("mask_dino", "upernet") and not classes:
+    row = get_task(task)
+    if not classes and (row.decoder in NEED_CLASSES or row.kind in ("label_map", "keypoints")):
         raise InputError(f"task {task!r} needs the names of its classes, got none")
-    match decoder:
+    match row.decoder:
         case "mask_dino":
+            q, masks = n.det, row.kind == "masks"
             return MaskDINO(
-                width, len(classes), n.det_dim, n.det_queries, n.det_encoder, n.det_decoder, n.det_ffn
+                width, len(classes), q.dim, q.queries, q.encoder_layers, q.decoder_layers,
+                q.encoder_ffn, q.ffn,
+                masks=masks, initial_boxes=n.initial_boxes if masks else "regressed",
+            )  # fmt: skip
+        case "mask2former":
+            q = n.pan
+            return Mask2Former(
+                width,
+                len(classes),
+                q.dim,
+                q.queries,
+                q.encoder_layers,
+                q.decoder_layers,
+                q.encoder_ffn,
+                q.ffn,
             )
         case "upernet":
-            return UPerNet(width, n.seg_channels, len(classes), nn.BatchNorm2d, n.seg_auxiliary)
+            probability = None if row.kind == "label_map" else task
+            auxiliary = None if task == "sal" else n.auxiliary
+            return UPerNet(
+                width, n.upernet, len(classes) if probability is None else 2, nn.BatchNorm2d, auxiliary,
+                probability=probability,
+            )  # fmt: skip
         case "dpt":
-            return DPTDepth(width, n.depth_channels, n.depth_hidden)
-        case other:
-            raise InputError(f"task {task!r} needs the decoder {other!r}, which this version does not have")
+            if task == "pose":
+                return DPTPose(width, n.pose, len(classes), n.pose_hidden)
+            dense = DPTDepth if task == "depth" else DPTNormals
+            return dense(width, n.dense, n.dense_hidden)
+        case "pooler":
+            return AttentionalPooler(width, len(classes), n.pooler_heads)
+        case "simplenet":
+            return SimpleNet(width, len(classes), n.anomaly, n.anomaly_hidden, n.anomaly_noise)
 
 
 def build_model(
-    variant: Variant, tasks: Sequence[str], classes: Mapping[str, Sequence[str]], pretrained: bool = False
+    variant: Variant,
+    tasks: Sequence[str],
+    classes: Mapping[str, Sequence[str]],
+    pretrained: bool = False,
+    weights: Path | None = None,
 ) -> Argus:
-    """A model of finished parts; `pretrained` fetches the published ViT weights through timm."""
+    """A model of finished parts, the ViT with the published weights: `pretrained` fetches them through timm,
+    `weights` reads a local file with the official names.
+    """
     n = BACKBONES[variant]
     return Argus(
-        build_backbone(n.timm_name, n.input_size, n.frozen, pretrained),
+        build_backbone(n.timm_name, n.input_size, n.frozen, pretrained, weights, n.patch_fit),
         build_adapter(variant),
-        {task: build_decoder(variant, task, classes.get(task, ())) for task in tasks},
+        {task: build_decoder(variant, task, classes.get(task, ())) for task in decoders_of(tasks)},
     )

@@ -1,12 +1,13 @@
 """Checkpoints: a folder of model.json, backbone.safetensors (ViT, adapter), <task>.safetensors per decoder.
 
-Weights are stored in half precision and computed in single; a model is saved and read without pickle.
+Where there is inst, its decoder answers det, too. Weights are stored in half precision and computed in
+single; a model is saved and read without pickle.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from argus_edge.errors import ArgusError, CheckpointError
-from argus_edge.train.model.argus import Argus
+from argus_edge.spec import TaskEntry
+from argus_edge.train.model.argus import Argus, decoder_of
 from argus_edge.train.model.build import build_model, variant_named
 
 FORMAT_VERSION = 1
@@ -36,13 +38,19 @@ class CheckpointInfo:
     command: str = ""  # that makes it again
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)  # measured validation metrics and how
+    things: int = 0  # how many of the first panoptic classes are countable
+
+    def entry(self, task: str, tasks: Sequence[str] = ()) -> TaskEntry:
+        """How a package of `tasks`, by default all of them, describes one."""
+        component = decoder_of(task, tasks or self.tasks)
+        return TaskEntry(component, self.classes.get(task, ()), self.things if task == "pan" else 0)
 
 
 def save_checkpoint(path: Path, model: Argus, info: CheckpointInfo) -> None:
     """Write the folder `path`; each file is replaced atomically, model.json last."""
     path.mkdir(parents=True, exist_ok=True)
     parts = {"backbone": nn.ModuleList([model.backbone, model.adapter]).state_dict()}
-    parts |= {task: _deployed(model.decoders[task]) for task in info.tasks}
+    parts |= {name: _deployed(decoder) for name, decoder in model.decoders.items()}
     for name, tensors in parts.items():
         write_tensors(path / f"{name}.safetensors", {k: _stored(v) for k, v in tensors.items()})
     text = json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(info)}, indent=2) + "\n"
@@ -60,8 +68,8 @@ def load_checkpoint(path: Path) -> tuple[Argus, CheckpointInfo]:
     except ArgusError as error:
         raise CheckpointError(f"{path / 'model.json'}: {error}") from error
     _load_part(path / "backbone.safetensors", nn.ModuleList([model.backbone, model.adapter]))
-    for task in info.tasks:
-        _load_part(path / f"{task}.safetensors", model.decoders[task])
+    for name, decoder in model.decoders.items():
+        _load_part(path / f"{name}.safetensors", decoder)
     return model.eval(), info
 
 
@@ -81,7 +89,7 @@ def read_info(path: Path) -> CheckpointInfo:
         tasks = _names(values.pop("tasks"))
         size = values.pop("input_size")
         info = CheckpointInfo(tasks=tasks, classes=classes, input_size=size, **values)
-        for name, kind in (("command", str), ("recipe", dict), ("metrics", dict)):
+        for name, kind in (("command", str), ("recipe", dict), ("metrics", dict), ("things", int)):
             if not isinstance(getattr(info, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

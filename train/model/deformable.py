@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from argus_edge.train.model.layers import at_least_single
+
 Shape = tuple[int, int]
 
 
@@ -87,15 +89,15 @@ class DeformableAttention(nn.Module):
         form = (batch, queries, self.heads, self.levels, self.points)
         value = self.value(source).unflatten(-1, (self.heads, -1))
         # Offsets and locations in fp32: half a pixel of a large map is below half precision's step.
-        offsets = self.offsets(query).view(*form, 2).float()
-        weights = self.weights(query).view(*form[:3], -1).float().softmax(-1).view(form)
-        reference = reference[:, :, None, None, None, :].float()
+        offsets = at_least_single(self.offsets(query)).view(*form, 2)
+        weights = at_least_single(self.weights(query)).view(*form[:3], -1).softmax(-1).view(form)
+        reference = at_least_single(reference[:, :, None, None, None, :])
         if reference.shape[-1] == 2:
             size = torch.tensor([[w, h] for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
             locations = reference + offsets / size[:, None, :]
         else:
             locations = reference[..., :2] + offsets * (reference[..., 2:] * (0.5 / self.points))
         with torch.autocast(query.device.type, enabled=False):
-            sampled = sample_values(value.float(), shapes, locations, weights)
+            sampled = sample_values(at_least_single(value), shapes, locations, weights)
         output: Tensor = self.output(sampled.to(query.dtype))
         return output

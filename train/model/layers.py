@@ -21,6 +21,11 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: i
     return nn.Sequential(convolution, norm(outputs), nn.ReLU(inplace=True))
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """`x` in single precision, or in double where it is: half precision is too coarse for what follows."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def mlp(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
     """`layers` linear layers with ReLU between them, over the last dimension."""
     widths = [inputs] + [hidden] * (layers - 1) + [outputs]
@@ -51,7 +56,9 @@ class Attention(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """query (B, Q, C), key and value (B, N, C); mask (Q, N), True = may attend. Returns (B, Q, C)."""
+        """query (B, Q, C), key and value (B, N, C). `mask` broadcasts to (B, heads, Q, N): bool, True = may
+        attend, or float, added to the logits. Returns (B, Q, C).
+        """
 
         def split(x: Tensor) -> Tensor:
             heads: Tensor = x.unflatten(-1, (self.heads, -1))

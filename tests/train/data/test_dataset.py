@@ -17,11 +17,15 @@ from argus_edge.train.data.scenes.splits import SPLITS, get_split
 
 
 def assert_same(a: Scene, b: Scene) -> None:
-    for name in ("image", "depth", "normals", "instances", "labels"):
+    for name in ("image", "depth", "normals", "instances", "labels", "parts"):
         left, right = getattr(a, name), getattr(b, name)
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)
     assert (a.seed, a.objects) == (b.seed, b.objects)
+    for left, right in zip(a.people, b.people, strict=True):
+        assert left.instance_id == right.instance_id
+        assert left.keypoints.dtype == right.keypoints.dtype == np.float32
+        np.testing.assert_array_equal(left.keypoints, right.keypoints)
     for name in ("width", "height", "fx", "fy", "cx", "cy"):
         assert getattr(a.camera, name) == getattr(b.camera, name)
     np.testing.assert_array_equal(a.camera.rotation, b.camera.rotation)
@@ -29,10 +33,11 @@ def assert_same(a: Scene, b: Scene) -> None:
 
 
 def test_a_cached_scene_equals_the_rendered_one(tmp_path: Path) -> None:
-    dataset = SceneDataset(5, 2, (96, 128), tmp_path, normals=True)
+    dataset = SceneDataset(11, 2, (96, 128), tmp_path, normals=True)
     fresh, cached = dataset[1], dataset[1]
     assert len(list(tmp_path.rglob("*.npz"))) == 1
-    assert_same(fresh, render(6, (96, 128)))
+    assert_same(fresh, render(12, (96, 128)))
+    assert fresh.people
     assert_same(cached, fresh)
 
 
@@ -118,12 +123,12 @@ def test_splits_never_meet() -> None:
         get_split("val").seed(10_000_000)
 
 
-def test_sheet_shows_five_maps_of_each_scene(tmp_path: Path) -> None:
+def test_sheet_shows_two_rows_of_five_maps_for_each_scene(tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
     assert run(["sheet", "--seed", "4", "--count", "2", "--size", "80x64", "--out", str(out)]) == 0
     picture = cv2.imread(str(out))
     assert picture is not None
-    assert picture.shape == (128, 400, 3)
+    assert picture.shape == (256, 400, 3)
     np.testing.assert_array_equal(picture[:64, :80, ::-1], render(4, (64, 80)).image)
 
 

@@ -75,6 +75,31 @@ def test_depth_loss_sums_both_and_ignores_what_has_no_truth() -> None:
     assert float(depth_loss(truth.clamp(min=1), truth.clamp(min=1))) == pytest.approx(0, abs=2e-3)
 
 
+def test_silog_pools_the_pixels_of_the_whole_batch() -> None:
+    """Two images of opposite scale errors: each alone has no variance, both together have a lot."""
+    truth = torch.full((2, 6, 6), 2.0, dtype=torch.float64)
+    prediction = truth * torch.tensor([2.0, 0.5], dtype=torch.float64).view(2, 1, 1)
+    variance = np.log(2) ** 2 * 72 / 71
+    assert float(depth_loss(prediction, truth)) == pytest.approx(10 * variance**0.5, rel=1e-6)
+    alone = float(depth_loss(prediction[:1], truth[:1]))
+    assert alone == pytest.approx(10 * 0.15**0.5 * np.log(2), rel=1e-6)
+
+
+def test_single_precision_is_as_good_as_double() -> None:
+    prediction, truth = maps()
+    assert float(depth_loss(prediction.float(), truth.float())) == pytest.approx(
+        float(depth_loss(prediction, truth)), rel=1e-5
+    )
+
+
+def test_a_batch_without_images_costs_nothing() -> None:
+    prediction = torch.zeros(0, 8, 8, requires_grad=True)
+    loss = depth_loss(prediction, torch.zeros(0, 8, 8))
+    loss.backward()
+    assert loss == 0
+    assert prediction.grad is not None
+
+
 @pytest.mark.parametrize("known", [0, 1, 2])
 def test_depth_loss_is_finite_however_little_is_known(known: int) -> None:
     prediction = (torch.rand(2, 8, 8) + 0.5).requires_grad_()
@@ -109,9 +134,22 @@ def test_cross_entropy_is_torch_s_mean_over_known_pixels() -> None:
     torch.testing.assert_close(segmentation_loss({"logits": logits}, labels), cross_entropy(logits, labels))
 
 
-def test_a_batch_without_known_pixels_is_worth_nothing() -> None:
-    logits = torch.randn(2, 5, 4, 4, requires_grad=True)
-    loss = segmentation_loss({"logits": logits}, torch.full((2, 16, 16), IGNORE))
+def test_two_classes_are_binary_cross_entropy_of_the_probability_map() -> None:
+    """Of saliency and edges, in double precision: -ln p where the label is 1, -ln(1 - p) where it is 0."""
+    logits, labels = torch.randn(2, 2, 4, 6), torch.randint(2, (2, 16, 24))
+    labels[:, 3:5] = IGNORE
+    full = functional.interpolate(logits.double(), size=(16, 24), mode="bilinear").numpy()
+    probability = 1 / (1 + np.exp(full[:, 0] - full[:, 1]))
+    truth = labels.numpy()
+    known = truth != IGNORE
+    expected = -np.log(np.where(truth == 1, probability, 1 - probability))[known].mean()
+    assert float(cross_entropy(logits, labels)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_batch_without_known_pixels_is_worth_nothing(batch: int) -> None:
+    logits = torch.randn(batch, 5, 4, 4, requires_grad=True)
+    loss = segmentation_loss({"logits": logits}, torch.full((batch, 16, 16), IGNORE))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None

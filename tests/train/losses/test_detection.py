@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou, sigmoid_focal_loss  # type: ignore[import-untyped]
+from transformers.models.mask2former import modeling_mask2former as mask2former
 
+from argus_edge.errors import TrainingError
 from argus_edge.train.losses.detection import (
     BoxTargets,
     DenoisingSettings,
@@ -21,9 +23,11 @@ from argus_edge.train.losses.detection import (
     match,
     prediction_loss,
 )
+from argus_edge.train.losses.masks import PointSettings, mask_losses, random_points, sample_masks
 from argus_edge.train.model.decoders.mask_dino import DetectionOutputs, Prediction, to_corners
 
 CLASSES, QUERIES = 3, 6
+POINTS = PointSettings(points=32)
 
 
 def boxes(*shape: int) -> Tensor:
@@ -239,3 +243,150 @@ def test_denoising_is_the_same_for_the_same_generator() -> None:
     assert torch.equal(first.boxes, again.boxes)
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.boxes, other.boxes)
+
+
+def with_masks(p: Prediction) -> Prediction:
+    batch, queries, _ = p.logits.shape
+    return replace(p, masks=torch.randn(batch, queries, 8, 8).requires_grad_())
+
+
+def masked_targets(*counts: int) -> list[BoxTargets]:
+    return [replace(t, masks=torch.rand(len(t.labels), 32, 32) > 0.6) for t in targets(*counts)]
+
+
+def masked_outputs(batch: int, denoising_queries: int = 0) -> DetectionOutputs:
+    plain = outputs(batch, denoising_queries)
+    layers, copies = ([with_masks(p) for p in ps] for ps in (plain.layers, plain.denoising))
+    return DetectionOutputs(with_masks(plain.encoder), layers, copies)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_take_part_in_the_matching(seed: int) -> None:
+    """The cheapest assignment with Mask2Former's costs at the same points added to boxes and classes."""
+    torch.manual_seed(seed)
+    p, truths = with_masks(prediction(2)), masked_targets(3, 2)
+    assert p.masks is not None
+    weights = DetectionWeights(points=POINTS)
+    generator = seeded()
+    with torch.no_grad():
+        for image, (rows, columns) in enumerate(match(p, truths, weights, seeded())):
+            truth = truths[image]
+            assert truth.masks is not None
+            where = random_points(1, 32, p.masks, generator)
+            logits = sample_masks(p.masks[image], where).double()
+            wanted = sample_masks(truth.masks.float(), where).double()
+            extra = 5 * mask2former.pair_wise_sigmoid_cross_entropy_loss(logits, wanted)
+            extra += 5 * mask2former.pair_wise_dice_loss(logits, wanted)
+            count = len(truth.labels)
+            costs = {
+                order: sum(pair_cost(p, image, q, truth, i) + float(extra[q, i]) for i, q in enumerate(order))
+                for order in permutations(range(QUERIES), count)
+            }
+            best = min(costs, key=costs.__getitem__)
+            assert sorted(zip(columns.tolist(), rows.tolist(), strict=True)) == list(enumerate(best))
+
+
+def test_masks_add_cross_entropy_and_dice_to_an_output() -> None:
+    p, truths = with_masks(prediction(2)), masked_targets(2, 1)
+    weights = DetectionWeights(points=POINTS)
+    pairs = match(p, truths, weights, seeded())
+    with torch.no_grad():
+        alone = prediction_loss(replace(p, masks=None), truths, pairs, 3.0, weights)
+        whole = prediction_loss(p, truths, pairs, 3.0, weights, generator=seeded())
+        assert p.masks is not None
+        chosen = torch.cat([p.masks[image, rows] for image, (rows, _) in enumerate(pairs)])
+        wanted = [t.masks[i] for t, (_, i) in zip(truths, pairs, strict=True) if t.masks is not None]
+        entropy, dice = mask_losses(chosen, torch.cat(wanted), POINTS, seeded())
+    assert float(whole - alone) == pytest.approx(float(5 * entropy + 5 * dice) / 3, rel=1e-5)
+
+
+def test_the_whole_loss_sums_the_masks_of_encoder_layers_and_copies() -> None:
+    truths, out = masked_targets(2, 3), masked_outputs(2, denoising_queries=6)
+    weights = DetectionWeights(points=POINTS, encoder_copies=2)
+    generator = seeded()
+    first = torch.tensor([0, 1, 3, 4]), torch.tensor([0, 1, 0, 1])
+    second = torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([0, 1, 2, 0, 1, 2])
+    counted = torch.tensor([[1.0, 1, 0, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
+    expected = 0.0
+    with torch.no_grad():
+        for p in out.layers:
+            pairs = match(p, truths, weights, generator)
+            expected += float(prediction_loss(p, truths, pairs, 5.0, weights, generator=generator))
+        twice = [t.repeated(2) for t in truths]
+        pairs = match(out.encoder, twice, weights, generator)
+        expected += float(prediction_loss(out.encoder, twice, pairs, 10.0, weights, generator=generator))
+        for p in out.denoising:
+            expected += float(prediction_loss(p, truths, [first, second], 10.0, weights, counted, generator))
+        answer = float(detection_loss(out, truths, weights, seeded()))
+    assert answer == pytest.approx(expected, rel=1e-5)
+    plain = DetectionOutputs(
+        replace(out.encoder, masks=None),
+        [replace(p, masks=None) for p in out.layers],
+        [replace(p, masks=None) for p in out.denoising],
+    )
+    assert answer > 1.2 * detection_loss(plain, truths, weights).item()
+
+
+def test_repeated_targets_hold_every_object_as_often() -> None:
+    (target,) = masked_targets(2)
+    thrice = target.repeated(3)
+    assert target.masks is not None
+    assert thrice.masks is not None
+    for copy in range(3):
+        part = slice(2 * copy, 2 * copy + 2)
+        assert torch.equal(thrice.labels[part], target.labels)
+        assert torch.equal(thrice.boxes[part], target.boxes)
+        assert torch.equal(thrice.masks[part], target.masks)
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (0, 2), (0, 0)])
+@pytest.mark.parametrize("empty", [False, True], ids=["masks", "zero-area"])
+def test_with_masks_loss_and_gradients_are_finite(counts: tuple[int, int], empty: bool) -> None:
+    truths = masked_targets(*counts)
+    if empty:
+        truths = [replace(t, masks=torch.zeros(len(t.labels), 32, 32, dtype=torch.bool)) for t in truths]
+    out = masked_outputs(2, 6 if sum(counts) else 0)
+    loss = detection_loss(out, truths, DetectionWeights(points=POINTS), seeded())
+    loss.backward()
+    assert torch.isfinite(loss)
+    for p in (out.encoder, *out.layers, *out.denoising):
+        assert p.logits.grad is not None
+        assert p.masks is not None
+        assert p.masks.grad is not None
+        for part in (p.logits, p.boxes, p.masks):
+            assert part.grad is None or torch.isfinite(part.grad).all()
+        for image, count in enumerate(counts):
+            assert bool(p.masks.grad[image].any()) == (count > 0)
+
+
+def test_padding_copies_have_no_masks_to_learn() -> None:
+    truths, out = masked_targets(1, 3), masked_outputs(2, denoising_queries=6)
+    detection_loss(out, truths, DetectionWeights(points=POINTS), seeded()).backward()
+    for p in out.denoising:
+        assert p.masks is not None
+        assert p.masks.grad is not None
+        learned = p.masks.grad.flatten(2).any(-1)
+        assert learned.tolist() == [[True, False, False, True, False, False], [True] * 6]
+
+
+def test_the_points_are_drawn_by_the_generator() -> None:
+    truths, out = masked_targets(2, 1), masked_outputs(2)
+    weights = DetectionWeights(points=POINTS)
+    first, again = (detection_loss(out, truths, weights, seeded()) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, detection_loss(out, truths, weights, torch.Generator().manual_seed(8)))
+
+
+def test_masks_predicted_but_not_given_are_an_error() -> None:
+    with pytest.raises(TrainingError, match="boxes only"):
+        detection_loss(masked_outputs(1), targets(2))
+
+
+def test_masks_given_but_not_predicted_change_nothing() -> None:
+    truths, out = masked_targets(2, 1), outputs(2)
+    plain = [replace(t, masks=None) for t in truths]
+    assert torch.equal(detection_loss(out, truths), detection_loss(out, plain))

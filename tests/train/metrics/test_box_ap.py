@@ -22,6 +22,7 @@ class Thing:
     class_id: int
     box: tuple[float, float, float, float]
     visible_pixels: int = 50 * 50
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def test_no_prediction_is_worth_nothing() -> None:
     figures = measure((detections(), Truth((Thing(0, A),))))
     assert figures["AP"] == figures["AR100"] == 0.0
     assert "AP/person" not in figures  # no person in the truth: nothing to measure
+
+
+def test_what_is_found_in_a_crowd_is_neither_right_nor_wrong() -> None:
+    found = detections((A, 0.5, 0), (AWAY, 0.9, 0), ((5.0, 210.0, 50.0, 290.0), 0.8, 0))
+    figures = measure((found, Truth((Thing(0, A), Thing(0, AWAY, crowd=True)))))
+    assert figures["AP"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("found", [detections(), detections((A, 0.9, 0))], ids=["none", "one"])
@@ -151,7 +158,7 @@ def from_files(images: list[tuple[Detections, Truth]], folder: Path) -> Any:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_pycocotools(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from argus_edge.train.metrics.box_ap import FIGURES
+    from argus_edge.train.metrics.coco import FIGURES
 
     images = random_set(seed)
     expected = from_files(images, tmp_path)

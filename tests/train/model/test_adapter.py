@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional
 
+from argus_edge.errors import InputError
 from argus_edge.train.model.adapter import Adapter, VitScale
-from argus_edge.train.model.backbone import Backbone
+from argus_edge.train.model.backbone import Backbone, PatchFit, Tokens
 from argus_edge.train.model.build import build_adapter
 from argus_edge.train.model.deformable import DeformableAttention
-from argus_edge.train.model.layers import group_norm
+from argus_edge.train.model.layers import Norm, group_norm
 
 WIDTH = 24
 
@@ -36,23 +40,23 @@ def backbone() -> Backbone:
     return Backbone(vit.eval(), frozen=True)
 
 
-def small_adapter(vit_scale: VitScale = "const") -> Adapter:
+def small_adapter(vit_scale: VitScale = "const", norm: Norm | None = None) -> Adapter:
     torch.manual_seed(1)
-    return Adapter(WIDTH, 8, 3, group_norm(4), vit_scale=vit_scale)
+    return Adapter(WIDTH, 8, 3, norm or group_norm(4), vit_scale=vit_scale)
 
 
 class Watched(Backbone):
     """Keeps the tokens that enter each stage and leave the last one."""
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone.vit, backbone.frozen)
+        super().__init__(backbone.vit, backbone.frozen, patch_fit=backbone.patch_fit)
         self.stream: list[Tensor] = []
 
-    def run_stage(self, index: int, prefix: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        self.stream.append(torch.cat([prefix, patches], dim=1))
-        leaving = super().run_stage(index, prefix, patches)
-        self.left = torch.cat(leaving, dim=1)
-        return leaving
+    def run_stage(self, index: int, tokens: Tokens) -> Tokens:
+        self.stream.append(torch.cat([tokens.prefix, tokens.patches], dim=1))
+        tokens = super().run_stage(index, tokens)
+        self.left = torch.cat([tokens.prefix, tokens.patches], dim=1)
+        return tokens
 
 
 def test_base_has_the_papers_number_of_trained_parameters_in_every_part() -> None:
@@ -81,14 +85,34 @@ def test_every_norm_of_prior_and_projection_is_a_group_norm() -> None:
     assert sum(isinstance(m, nn.GroupNorm) for m in adapter.modules()) == 6 + 4
 
 
-def test_the_pyramid_has_strides_4_to_32(backbone: Backbone) -> None:
-    pyramid = small_adapter()(torch.randn(2, 3, 64, 96), backbone)
-    assert [tuple(f.shape) for f in pyramid] == [(2, WIDTH, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
+def test_batch_norm_takes_the_place_of_every_group_norm_at_equal_size(backbone: Backbone) -> None:
+    """The comparison that the paper draws; attention and ConvFFN keep their LayerNorm."""
+    adapter, other = small_adapter(), small_adapter(norm=nn.BatchNorm2d)
+    assert parameters(adapter) == parameters(other)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in other.modules()) == 6 + 4
+    assert not any(isinstance(m, nn.GroupNorm) for m in other.modules())
+    assert {k for k, m in adapter.named_modules() if isinstance(m, nn.LayerNorm)} == {
+        k for k, m in other.named_modules() if isinstance(m, nn.LayerNorm)
+    }
+    pyramid = other.train()(torch.randn(2, 3, 64, 64), backbone)
+    for level in pyramid:
+        torch.testing.assert_close(level.mean((0, 2, 3)), torch.zeros(WIDTH), atol=1e-4, rtol=0)
 
 
-def test_every_level_gets_the_same_last_tokens_resized(backbone: Backbone) -> None:
+@pytest.mark.parametrize("fit", ["resize_image", "resize_kernel", "keep"])
+@pytest.mark.parametrize("size", [(64, 96), (160, 224), (32, 32)])
+def test_the_pyramid_has_strides_4_to_32(backbone: Backbone, fit: PatchFit, size: tuple[int, int]) -> None:
+    """Also where the token grid is another: 11 x 16 instead of 10 x 14 when patches of 14 px are kept."""
+    pyramid = small_adapter()(torch.randn(2, 3, *size), Backbone(backbone.vit, True, patch_fit=fit))
+    assert [tuple(f.shape) for f in pyramid] == [
+        (2, WIDTH, size[0] // s, size[1] // s) for s in (4, 8, 16, 32)
+    ]
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7)])
+def test_every_level_gets_the_same_last_tokens_resized(grid: tuple[int, int]) -> None:
     adapter = small_adapter()
-    vit, f0 = torch.randn(1, WIDTH, 4, 6), torch.randn(1, WIDTH, 16, 24)
+    vit, f0 = torch.randn(1, WIDTH, *grid), torch.randn(1, WIDTH, 16, 24)
     spatial, shapes = torch.randn(1, 8 * 12 + 4 * 6 + 2 * 3, WIDTH), [(8, 12), (4, 6), (2, 3)]
     with torch.no_grad():
         answer = adapter._project(f0, spatial, shapes, vit)
@@ -96,28 +120,37 @@ def test_every_level_gets_the_same_last_tokens_resized(backbone: Backbone) -> No
         c2, c3, c4 = (p.unflatten(2, s) for p, s in zip(parts, shapes, strict=True))
         for level, norm, result in zip((f0 + adapter.up(c2), c2, c3, c4), adapter.norms, answer, strict=True):
             size = (level.shape[-2], level.shape[-1])
-            resized = torch.nn.functional.interpolate(vit, size, mode="bilinear", align_corners=False)
+            resized = functional.interpolate(vit, size, mode="bilinear", align_corners=False)
             torch.testing.assert_close(result, norm(level + resized))
 
 
-@pytest.mark.parametrize("size", [(64, 80), (72, 64)])
+@pytest.mark.parametrize("size", [(64, 80), (72, 64), (31, 64)])
 def test_sides_that_no_level_divides_are_refused(backbone: Backbone, size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"multiples of 32 px, got {size[0]}x{size[1]}"):
+    with pytest.raises(InputError, match=f"multiples of 32 px, got {size[0]}x{size[1]}"):
         small_adapter()(torch.randn(1, 3, *size), backbone)
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 64, 64), (1, 3, 0, 64), (1, 4, 64, 64), (3, 64, 64)])
+def test_what_is_no_batch_of_images_is_refused(backbone: Backbone, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=re.escape(f"at least one, got a tensor {shape}")):
+        small_adapter()(torch.randn(shape), backbone)
+
+
 @pytest.mark.parametrize("vit_scale", ["none", "const", "learned"])
-def test_at_the_start_the_vit_is_the_plain_vit(backbone: Backbone, vit_scale: VitScale) -> None:
+@pytest.mark.parametrize("fit", ["resize_image", "resize_kernel", "keep"])
+def test_at_the_start_the_vit_is_the_plain_vit(
+    backbone: Backbone, vit_scale: VitScale, fit: PatchFit
+) -> None:
     """Gamma 0: what leaves the last stage, normalised, is timm's own answer."""
-    watched = Watched(backbone)
-    adapter = small_adapter(vit_scale)
-    image = torch.randn(2, 3, 64, 96)
+    watched = Watched(Backbone(backbone.vit.double(), True, patch_fit=fit))
+    adapter = small_adapter(vit_scale).double()
+    image = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    seen = {"resize_image": functional.interpolate(image, (56, 84), mode="bilinear")}
     with torch.no_grad():
         adapter.scale.copy_(torch.tensor([0.31, 3.7, 11.0, 0.043]))
         adapter(image, watched)
-        resized = torch.nn.functional.interpolate(image, (56, 84), mode="bilinear")
-        plain = backbone.vit.forward_features(resized)
-        torch.testing.assert_close(backbone.vit.norm(watched.left), plain, rtol=1e-4, atol=1e-5)
+        plain = backbone.vit.forward_features(seen.get(fit, image if fit != "keep" else image[..., :56, :84]))
+        assert (backbone.vit.norm(watched.left) - plain).abs().max() < 1e-6
 
 
 def test_descaling_undoes_scaling_exactly(backbone: Backbone) -> None:
@@ -152,8 +185,24 @@ def test_measured_scales_bring_the_tokens_to_unit_size(backbone: Backbone) -> No
         [scale * t.square().mean().sqrt() for scale, t in zip(adapter.scale, tokens, strict=True)]
     )
     torch.testing.assert_close(sizes, torch.ones(4))
-    with pytest.raises(ValueError, match="'learned'"):
+    with pytest.raises(InputError, match="'learned'"):
         small_adapter("learned").measure_scales(images, backbone)
+    with pytest.raises(InputError, match="got none"):
+        adapter.measure_scales([], backbone)
+
+
+def test_tokens_are_read_at_the_scale_of_the_stage_that_they_enter_next(backbone: Backbone) -> None:
+    adapter, scales, read = small_adapter(), [0.5, 4.0, 8.0, 0.125], []
+    with torch.no_grad():
+        adapter.scale.copy_(torch.tensor(scales))
+    for extractor in adapter.extractors:
+        extractor.register_forward_pre_hook(lambda _, inputs: read.append(inputs[3]))
+    watched = Watched(backbone)
+    with torch.no_grad():
+        adapter(torch.randn(1, 3, 64, 64), watched)
+    left = [*watched.stream[1:], watched.left]
+    for tokens, stage in zip(read, (0, 1, 2, 3, 3, 3), strict=True):
+        assert torch.equal(tokens, left[stage][:, 1:] * scales[min(stage + 1, 3)])
 
 
 def test_every_part_of_the_adapter_learns_and_no_part_of_a_frozen_vit(backbone: Backbone) -> None:
@@ -170,6 +219,31 @@ def test_every_part_of_the_adapter_learns_and_no_part_of_a_frozen_vit(backbone: 
     torch.stack([(f * torch.randn_like(f)).sum() for f in pyramid]).sum().backward()
     assert all(p.grad is None for p in backbone.parameters())
     assert not [name for name, p in adapter.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+@pytest.mark.parametrize("fit", ["resize_image", "resize_kernel", "keep"])
+def test_gamma_learns_at_once_and_what_it_held_back_one_step_later(backbone: Backbone, fit: PatchFit) -> None:
+    """From the initialisation, through the last tokens alone: nothing but the injectors changes those."""
+    adapter, watched = small_adapter(), Watched(Backbone(backbone.vit, True, patch_fit=fit))
+    image, target = torch.randn(1, 3, 64, 64), torch.randn(WIDTH)
+    optimiser = torch.optim.SGD(adapter.parameters(), lr=0.1)
+
+    def reached() -> set[str]:
+        optimiser.zero_grad()
+        adapter(image, watched)
+        (watched.left * target).sum().backward()
+        return {name for name, p in adapter.named_parameters() if p.grad is not None and p.grad.any()}
+
+    gammas = {f"injectors.{stage}.gamma" for stage in range(4)}
+    assert reached() == gammas
+    optimiser.step()
+    later = reached()
+    prior = {name for name, _ in adapter.named_parameters() if name.startswith("prior.stem")}
+    values = {
+        f"injectors.{stage}.attention.{part}.weight" for stage in range(4) for part in ("value", "output")
+    }
+    assert gammas | values | prior | {"level_embedding", "prior.conv4.0.weight"} <= later
+    assert all(p.grad is None for p in backbone.vit.parameters())
 
 
 def test_gradients_pass_through_the_frozen_blocks(backbone: Backbone) -> None:

@@ -39,7 +39,7 @@ def last_linear(decoder: MaskDINO) -> nn.Linear:
 
 def mask_dino(queries: int = 20, layers: int = 3, top: int = 30) -> MaskDINO:
     torch.manual_seed(1)
-    decoder = MaskDINO(WIDTH, CLASSES, 32, queries, 1, layers, 48, top).eval()
+    decoder = MaskDINO(WIDTH, CLASSES, 32, queries, 1, layers, 48, 48, top).eval()
     with torch.no_grad():  # as if trained: boxes that move, classes that differ
         nn.init.normal_(last_linear(decoder).weight, std=0.1)
         decoder.classify.weight.normal_(std=0.5)
@@ -161,7 +161,7 @@ def test_mask_dino_exports_the_best_of_queries_times_classes() -> None:
 def test_mask_dino_selects_only_places_inside_the_image() -> None:
     """On a map of 64 cells a side the outermost centres are nearer than 0.01 to the border, and left out."""
     inside = 62 * 62 + 32 * 32 + 16 * 16 + 8 * 8
-    decoder = MaskDINO(WIDTH, CLASSES, 32, inside, 0, 1, 48).eval()
+    decoder = MaskDINO(WIDTH, CLASSES, 32, inside, 0, 1, 48, 48).eval()
     with torch.no_grad():
         memory, shapes = decoder.encoder(pyramid(1, 512, 512)[1:])
         _, selected = decoder._select(memory, shapes)
@@ -236,7 +236,7 @@ def test_denoising_groups_see_neither_each_other_nor_are_seen() -> None:
 
 
 def test_an_untrained_class_head_answers_its_prior() -> None:
-    decoder = MaskDINO(WIDTH, CLASSES, 32, 20, 1, 1, 48, 20)
+    decoder = MaskDINO(WIDTH, CLASSES, 32, 20, 1, 1, 48, 48, 20)
     assert decoder.classify.bias.sigmoid().tolist() == pytest.approx([0.01] * CLASSES, rel=1e-5)
     assert not last_linear(decoder).weight.any()
 

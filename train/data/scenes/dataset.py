@@ -30,7 +30,7 @@ from argus_edge.train.data.scenes.render import (
     render,
     render_normals,
 )
-from argus_edge.train.data.scenes.scene import DET_CLASSES, Scene, SceneObject
+from argus_edge.train.data.scenes.scene import DET_CLASSES, Scene, SceneObject, ScenePerson
 
 _CHUNK: Final = 16  # scenes a process draws before it reports
 _UNREADABLE: Final = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
@@ -145,7 +145,10 @@ class SceneDataset:
                     depth=scene.depth,
                     instances=small,
                     labels=scene.labels,
+                    parts=scene.parts,
                     objects=np.array(things, np.float64).reshape(-1, 7),
+                    people=np.array([p.instance_id for p in scene.people], np.int32),
+                    keypoints=np.array([p.keypoints for p in scene.people], np.float32).reshape(-1, 17, 3),
                     camera=np.array(numbers),
                 )
             unfinished.replace(path)
@@ -164,7 +167,7 @@ class SceneDataset:
             return None
         shape = (self.height, self.width)
         whole = scene.image.shape == (*shape, 3) and all(
-            m.shape == shape for m in (scene.depth, scene.instances, scene.labels)
+            m.shape == shape for m in (scene.depth, scene.instances, scene.labels, scene.parts)
         )
         return scene if whole else None
 
@@ -179,6 +182,7 @@ def _unpack(seed: int, maps: dict[str, np.ndarray]) -> Scene:
         )
         for row in maps["objects"].tolist()
     )
+    people = zip(maps["people"].tolist(), maps["keypoints"], strict=True)
     return Scene(
         seed=seed,
         image=maps["image"],
@@ -186,7 +190,9 @@ def _unpack(seed: int, maps: dict[str, np.ndarray]) -> Scene:
         normals=_no_normals(),
         instances=maps["instances"].astype(np.int32),
         labels=maps["labels"],
+        parts=maps["parts"],
         objects=objects,
+        people=tuple(ScenePerson(instance, keypoints) for instance, keypoints in people),
         camera=Camera(width, height, fx, fy, cx, cy, rotation, position),
     )
 

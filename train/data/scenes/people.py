@@ -7,12 +7,13 @@ and Motor Control of Human Movement" (table of segment lengths).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_edge.keypoints import KEYPOINT_NAMES
+from argus_edge.train.data.scenes.parts import COVER, Part
 from argus_edge.train.data.scenes.poses import Pose
 from argus_edge.train.data.scenes.primitives import Ball, Primitive, RoundCone
 from argus_edge.train.data.scenes.rotations import Matrix, rotation_x, rotation_y, rotation_z
@@ -33,24 +34,6 @@ SKINS: Final = (
 )
 
 
-class Part(IntEnum):
-    """Part of a thing. Things without parts are WHOLE."""
-
-    WHOLE = 0
-    HEAD = 1
-    HAIR = 2
-    NECK = 3
-    TORSO = 4
-    HIPS = 5
-    UPPER_ARM = 6
-    FOREARM = 7
-    HAND = 8
-    THIGH = 9
-    SHIN = 10
-    FOOT = 11
-    SKIRT = 12
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
     """Build and clothes of one person."""
@@ -66,6 +49,16 @@ class Looks:
     sleeves: int  # 0 none, 1 short, 2 long
     legs: int  # 0 bare below the hips, 1 to the knee, 2 long
     skirt: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figure:
+    """A person's body in the world: what can be seen of it, and the keypoints inside."""
+
+    instance: int
+    pieces: list[Primitive]
+    joints: NDArray[np.float64]  # (17, 3) in the order of KEYPOINT_NAMES, world [m]
+    cover: NDArray[np.float64]  # (17, 7) how deep they may lie under each part of the body and be visible [m]
 
 
 def random_looks(rng: Rng) -> Looks:
@@ -96,8 +89,8 @@ def seat_height(looks: Looks) -> float:
 
 def build_person(
     looks: Looks, pose: Pose, place: Vector, heading: float, instance: int, seat: float | None = None
-) -> list[Primitive]:
-    """Primitives of a person at `place` (3,) [m], turned by `heading` [rad] about z.
+) -> Figure:
+    """The body of a person at `place` (3,) [m], turned by `heading` [rad] about z.
 
     The lowest point of the body rests at place z, or, when sitting, the bottom rests `seat` [m] above it.
     """
@@ -106,10 +99,12 @@ def build_person(
     lift = -low if seat is None else seat - body.bottom
     turn = rotation_z(heading)
     root = place + np.array([0.0, 0.0, max(lift, -low)])
-    return [
+    pieces = [
         Primitive(p.shape, turn @ p.axes, turn @ p.position + root, p.texture, p.label, p.instance, p.part)
         for p in body.pieces
     ]
+    joints = np.stack([body.joints[name] for name in KEYPOINT_NAMES]) @ turn.T + root
+    return Figure(instance, pieces, joints, looks.height * COVER)
 
 
 class _Body:
@@ -118,6 +113,7 @@ class _Body:
     def __init__(self, looks: Looks, pose: Pose, instance: int) -> None:
         self.looks, self.pose, self.instance = looks, pose, instance
         self.pieces: list[Primitive] = []
+        self.joints: dict[str, Vector] = {}  # by the names of KEYPOINT_NAMES
         self.unit = looks.height
         self.bottom = -0.065 * self.unit * looks.girth
         chest = self._trunk()
@@ -167,6 +163,7 @@ class _Body:
             np.array([0.012, 0.008, 0.012]) * size,
             looks.skin,
         )
+        self._face(middle, head * size)
         if looks.hair_style:
             tilt = head @ rotation_y(-0.35)
             self._ball(
@@ -181,6 +178,17 @@ class _Body:
             self._ball(Part.HAIR, back, head, np.array([0.028, 0.046, 0.08]) * size, looks.hair)
         return chest
 
+    def _face(self, middle: Vector, frame: Matrix) -> None:
+        """Marks nose, eyes and ears; the columns of `frame` are the axes of the head at its size [m]."""
+        self.joints["nose"] = middle + frame @ np.array([0.058, 0, -0.008])
+        for side in (0, 1):
+            outward = 1.0 - 2.0 * side
+            self._mark("eye", side, middle + frame @ np.array([0.046, outward * 0.019, 0.008]))
+            self._mark("ear", side, middle + frame @ np.array([-0.004, outward * 0.041, -0.004]))
+
+    def _mark(self, joint: str, side: int, at: Vector) -> None:
+        self.joints[f"{('left', 'right')[side]}_{joint}"] = at
+
     def _leg(self, side: int) -> None:
         h, girth, looks, pose = self.unit, self.looks.girth, self.looks, self.pose
         outward = 1.0 - 2.0 * side
@@ -189,6 +197,8 @@ class _Body:
         knee = hip + frame @ np.array([0, 0, -0.235 * h])
         shin = frame @ rotation_y(pose.knee[side])
         ankle = knee + shin @ np.array([0, 0, -0.232 * h])
+        for joint, at in (("hip", hip), ("knee", knee), ("ankle", ankle)):
+            self._mark(joint, side, at)
         cover = [looks.skin if looks.legs < needed else looks.trousers for needed in (1, 2)]
         self._limb(Part.THIGH, hip, knee, 0.053 * h * girth, 0.034 * h * girth**0.7, cover[0])
         self._limb(Part.SHIN, knee, ankle, 0.034 * h * girth**0.7, 0.022 * h, cover[1])
@@ -206,6 +216,8 @@ class _Body:
         elbow = shoulder + frame @ np.array([0, 0, -0.172 * h])
         forearm = frame @ rotation_z(-outward * 0.5) @ rotation_y(-pose.elbow[side])
         wrist = elbow + forearm @ np.array([0, 0, -0.15 * h])
+        for joint, at in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist)):
+            self._mark(joint, side, at)
         cover = [looks.skin if looks.sleeves < needed else looks.shirt for needed in (1, 2)]
         self._limb(Part.UPPER_ARM, shoulder, elbow, 0.034 * h * girth**0.7, 0.024 * h, cover[0])
         self._limb(Part.FOREARM, elbow, wrist, 0.025 * h, 0.017 * h, cover[1])

@@ -248,7 +248,7 @@ class Primitive:
     texture: Texture
     label: int  # index in SEG_CLASSES
     instance: int = 0  # 0 belongs to no thing
-    part: int = 0  # what part of the thing it is, see people.Part
+    part: int = 0  # what part of the thing it is, see parts.Part
     casts: bool = True  # throws shadows
     scale: Matrix = field(init=False)  # (3,) length of each local unit [m]
 

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.train.data.scenes.camera import Camera
+from argus_edge.train.data.scenes.keypoints import find_people
 from argus_edge.train.data.scenes.layout import compose
+from argus_edge.train.data.scenes.parts import PART_LABELS
+from argus_edge.train.data.scenes.people import Figure
 from argus_edge.train.data.scenes.scene import SKY, Scene, find_objects
 from argus_edge.train.data.scenes.shade import TILE, shade
 from argus_edge.train.data.scenes.streams import Stream, stream
@@ -22,7 +25,7 @@ from argus_edge.train.data.scenes.world import Film, World
 
 T = TypeVar("T", bound=np.generic)
 
-RENDERER_VERSION: Final = 1  # raised whenever a seed gives another picture or other labels than before
+RENDERER_VERSION: Final = 2  # raised whenever a seed gives another picture, or other or more labels
 MIN_SIZE: Final = 64
 MAX_SIZE: Final = 1280
 FRAME_RATE: Final = 25.0  # [1/s] of clips
@@ -59,7 +62,7 @@ def render_normals(seed: int, size: Size = 320) -> NDArray[np.float32]:
     world, (height, width) = compose(check_seed(seed)), check_size(size)
     camera = world.view.camera(height, width)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        surface = trace(place(world.primitives(), camera), camera, colour=False)
+        surface = trace(place(world.primitives(world.figures()), camera), camera, colour=False)
     return np.stack(surface.normals, axis=-1).reshape(height, width, 3)
 
 
@@ -68,12 +71,13 @@ def draw(world: World, shape: tuple[int, int], frame: int = 0) -> Scene:
     time = frame / FRAME_RATE
     camera = world.drift.apply(world.view, time).camera(*shape)
     canvas = _whole_tiles(camera)
+    figures = world.figures(time)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        placed = place(world.primitives(time), canvas)
+        placed = place(world.primitives(figures), canvas)
         surface = trace(placed, canvas, colour=True)
         light = shade(world, surface, placed, canvas)
     image = expose(_crop(light, canvas, camera), world.film, camera, stream(world.seed, Stream.SENSOR, frame))
-    return _label(world, surface, placed, image, canvas, camera)
+    return _label(world, figures, surface, placed, image, canvas, camera)
 
 
 def check_seed(seed: int) -> int:
@@ -95,7 +99,7 @@ def check_size(size: Size) -> tuple[int, int]:
         height = width = 0
     if not (MIN_SIZE <= height <= MAX_SIZE and MIN_SIZE <= width <= MAX_SIZE):
         expected = f"one number or (height, width), each from {MIN_SIZE} to {MAX_SIZE}"
-        raise InputError(f"scene size is {size!r}; expected {expected} [px]")
+        raise InputError(f"size is {size!r}; expected {expected} [px]")
     return height, width
 
 
@@ -152,6 +156,7 @@ def _cut(flat: NDArray[T], canvas: Camera, camera: Camera) -> NDArray[T]:
 
 def _label(
     world: World,
+    figures: list[Figure],
     surface: Surface,
     placed: list[Placed],
     image: NDArray[np.uint8],
@@ -163,15 +168,19 @@ def _label(
     # The last entry of each table, index -1, is for pixels that see nothing.
     labels = np.array([*(item.primitive.label for item in placed), SKY], np.uint8)[index]
     instances = np.array([*(item.primitive.instance for item in placed), 0], np.int32)[index]
-    depth = _cut(surface.depth, canvas, camera)
+    parts = np.array([*(PART_LABELS[item.primitive.part] for item in placed), 0], np.uint8)[index]
+    depth = np.where(index >= 0, _cut(surface.depth, canvas, camera), np.float32(0))
     normals = np.stack([_cut(n, canvas, camera) for n in surface.normals], axis=-1)
+    objects = find_objects(instances, world.classes)
     return Scene(
         seed=world.seed,
         image=image,
-        depth=np.where(index >= 0, depth, np.float32(0)),
+        depth=depth,
         normals=normals,
         instances=instances,
         labels=labels,
-        objects=find_objects(instances, world.classes),
+        parts=parts,
+        objects=objects,
+        people=find_people(figures, objects, instances, parts, depth, camera),
         camera=camera,
     )

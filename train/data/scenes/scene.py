@@ -12,6 +12,15 @@ from argus_edge.train.data.scenes.camera import Camera
 
 DET_CLASSES: Final = ("box", "sphere", "cylinder", "cone", "person")
 SEG_CLASSES: Final = ("sky", "ground", "wall", "ceiling", *DET_CLASSES)
+PART_CLASSES: Final = (
+    "background",
+    "head",
+    "torso",
+    "upper arm",
+    "lower arm",
+    "upper leg",
+    "lower leg",
+)
 SKY: Final = SEG_CLASSES.index("sky")
 GROUND: Final = SEG_CLASSES.index("ground")
 WALL: Final = SEG_CLASSES.index("wall")
@@ -37,6 +46,19 @@ class SceneObject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ScenePerson:
+    """The pose of one person among the objects.
+
+    `keypoints` (17, 3) are x, y and visibility, in the order of argus_edge.keypoints. x and y [px] are in the
+    frame of the boxes: the centre of pixel i is i + 0.5. Visibility is 2 for visible, 1 for hidden by
+    something, 0 (with x = y = 0, as in COCO) for outside the image.
+    """
+
+    instance_id: int  # its value in Scene.instances
+    keypoints: NDArray[np.float32]  # (17, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """One picture and its labels, all (H, W).
 
@@ -51,7 +73,9 @@ class Scene:
     ]  # (H, W, 3) unit, camera frame (x right, y down, z forward), 0 for sky; or (0, 0, 3)
     instances: NDArray[np.int32]  # (H, W) 0 = no thing, else 1..N
     labels: NDArray[np.uint8]  # (H, W) index in SEG_CLASSES
+    parts: NDArray[np.uint8]  # (H, W) index in PART_CLASSES, 0 where there is no person
     objects: tuple[SceneObject, ...]
+    people: tuple[ScenePerson, ...]  # those among the objects, in the same order
     camera: Camera
 
     @property

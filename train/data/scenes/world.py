@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from argus_edge.train.data.scenes.camera import View
-from argus_edge.train.data.scenes.people import Looks, build_person
+from argus_edge.train.data.scenes.people import Figure, Looks, build_person
 from argus_edge.train.data.scenes.poses import Pose, walking
 from argus_edge.train.data.scenes.primitives import Primitive
 from argus_edge.train.data.scenes.textures import Colour
@@ -57,8 +57,8 @@ class Person:
     radius: float = 0.0  # [m]
     speed: float = 0.0  # [m/s], counter-clockwise
 
-    def at(self, time: float) -> list[Primitive]:
-        """Body pieces at `time` [s]."""
+    def at(self, time: float) -> Figure:
+        """The body at `time` [s]."""
         place, heading, pose = np.array(self.place), self.heading, self.pose
         if self.radius > 0:
             angle = heading + self.speed * time / self.radius
@@ -107,6 +107,10 @@ class World:
     view: View
     drift: Drift = field(default_factory=Drift)
 
-    def primitives(self, time: float = 0.0) -> list[Primitive]:
-        """Everything a ray can hit at `time` [s]."""
-        return [*self.solids, *(piece for person in self.people for piece in person.at(time))]
+    def figures(self, time: float = 0.0) -> list[Figure]:
+        """The bodies of the people at `time` [s]."""
+        return [person.at(time) for person in self.people]
+
+    def primitives(self, figures: list[Figure]) -> list[Primitive]:
+        """Everything a ray can hit while the people are as in `figures`."""
+        return [*self.solids, *(piece for figure in figures for piece in figure.pieces)]

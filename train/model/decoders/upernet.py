@@ -1,33 +1,24 @@
-"""UPerNet with a training-only FCN head: label maps.
+"""UPerNet with a training-only FCN head: label maps, and probability maps of two classes.
 
 Source: UPerNet (arXiv 1807.10221) as in OpenMMLab's segmentation heads; all resizes align_corners=False.
+Argus uses it for segmentation, human parts, saliency (without the FCN) and edges.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from argus_edge.errors import InputError
+from argus_edge.train.model.decoders.features import averaging_matrix, check_features
 from argus_edge.train.model.layers import Norm, conv_norm_relu, resize
 
 POOL_SIZES = (1, 2, 3, 6)
 
 
 def pooling_matrix(height: int, width: int, size: int, like: Tensor) -> Tensor:
-    """(height * width, size * size): adaptive average pooling as one constant matrix.
-
-    Exporters refuse adaptive pooling where sizes do not divide; a matrix is static and right for every size.
-    """
-
-    def rows(length: int) -> Tensor:
-        weights = torch.zeros(size, length, dtype=like.dtype, device=like.device)
-        for i in range(size):
-            start, end = i * length // size, math.ceil((i + 1) * length / size)
-            weights[i, start:end] = 1 / (end - start)
-        return weights
-
-    return torch.kron(rows(height), rows(width)).T
+    """(height * width, size * size): adaptive average pooling of a flattened map as one constant matrix."""
+    return torch.kron(averaging_matrix(height, size, like), averaging_matrix(width, size, like)).T
 
 
 class PyramidPooling(nn.Module):
@@ -63,10 +54,26 @@ class UPerNet(nn.Module):
     training_only = ("auxiliary",)
 
     def __init__(
-        self, width: int, channels: int, classes: int, norm: Norm, auxiliary: int | None, dropout: float = 0.1
+        self,
+        width: int,
+        channels: int,
+        classes: int,
+        norm: Norm,
+        auxiliary: int | None,
+        dropout: float = 0.1,
+        probability: str | None = None,
     ) -> None:
-        """`auxiliary` is the width of the FCN on F2 that only training sees; None leaves it out."""
+        """`auxiliary` is the width of the FCN on F2 that only training sees; None leaves it out.
+
+        `probability` names the map that `infer` then answers in place of labels: the probability of class 1
+        of two. Raises InputError when there are not two, or more classes than a byte can tell apart.
+        """
         super().__init__()
+        if probability is not None and classes != 2:
+            raise InputError(f"the probability map {probability!r} is of 2 classes, not {classes}")
+        if not 1 <= classes <= 255:
+            raise InputError(f"a label map has 1 to 255 classes, not {classes}")
+        self.width, self.probability = width, probability
         self.pooling = PyramidPooling(width, channels, norm)
         self.laterals = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in range(3))
         self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in range(3))
@@ -81,6 +88,8 @@ class UPerNet(nn.Module):
         return nn.Sequential(conv_norm_relu(width, channels, 3, norm), nn.Dropout2d(dropout), last)
 
     def logits(self, features: Sequence[Tensor]) -> Tensor:
+        """-> (B, K, H/4, W/4). Raises InputError when the maps do not fit the decoder."""
+        check_features(features, self.width, self.levels)
         maps = [lateral(f) for lateral, f in zip(self.laterals, features[:3], strict=True)]
         maps.append(self.pooling(features[3]))
         for level in (2, 1, 0):
@@ -99,7 +108,13 @@ class UPerNet(nn.Module):
         return outputs
 
     def infer(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
-        """-> `labels` (B, H, W) uint8, class ids at the network input's resolution."""
+        """-> `labels` (B, H, W) uint8, class ids at the network input's resolution, or under the name of
+        `probability` that of class 1 (B, H, W) float32 in [0, 1].
+        """
         logits = self.logits(features)
-        full = resize(logits, (logits.shape[-2] * 4, logits.shape[-1] * 4))
-        return {"labels": full.argmax(dim=1).to(torch.uint8)}
+        size = (logits.shape[-2] * 4, logits.shape[-1] * 4)
+        if self.probability is None:
+            return {"labels": resize(logits, size).argmax(dim=1).to(torch.uint8)}
+        # The softmax of two is the sigmoid of their difference, and resizing commutes with the difference.
+        ahead = resize(logits[:, 1:] - logits[:, :1], size)
+        return {self.probability: ahead.sigmoid().squeeze(1).to(torch.float32)}

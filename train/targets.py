@@ -1,0 +1,109 @@
+"""From augmented samples to what each task's loss compares with: one function per task."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from argus_edge.runtime.persons import widen
+from argus_edge.train.data.heatmaps import HEATMAP_SIZE, View, view_heatmaps
+from argus_edge.train.data.transforms import Sample
+from argus_edge.train.losses.detection import BoxTargets
+from argus_edge.train.losses.masks import MaskTargets
+
+
+@dataclass(frozen=True)
+class PoseTargets:
+    """People of a batch: where they are, and what their heatmaps should be."""
+
+    persons: Tensor  # (B, P, 4) xyxy in [0, 1], P that of the fullest image; the rest holds whole images
+    known: Tensor  # (N,) which of the B * P places hold one of the N people
+    heatmaps: Tensor  # (N, 17, 64, 48)
+    weights: Tensor  # (N, 17) 0 where a keypoint is unknown or outside its region
+
+
+def _boxes(samples: Sequence[Sample]) -> list[BoxTargets]:
+    return [BoxTargets(torch.from_numpy(s.classes), torch.from_numpy(s.boxes)) for s in samples]
+
+
+def _instances(samples: Sequence[Sample]) -> list[BoxTargets]:
+    return [
+        BoxTargets(
+            torch.from_numpy(s.classes),
+            torch.from_numpy(s.boxes),
+            torch.from_numpy(s.maps["inst"][None] == s.instance_ids[:, None, None]),
+        )
+        for s in samples
+    ]
+
+
+def _segments(samples: Sequence[Sample]) -> list[MaskTargets]:
+    targets = []
+    for sample in samples:
+        ids = [i for i in np.unique(sample.maps["pan"]).tolist() if i in sample.segments]
+        masks = sample.maps["pan"][None] == np.array(ids, np.int32)[:, None, None]
+        labels = np.array([sample.segments[i] for i in ids], np.int64)
+        targets.append(MaskTargets(torch.from_numpy(labels), torch.from_numpy(masks)))
+    return targets
+
+
+def _pose(samples: Sequence[Sample]) -> PoseTargets:
+    """All regions of an image see it alike: shared features can be neither turned nor mirrored one by one."""
+    places = max([1, *(len(s.regions) for s in samples)])
+    persons = np.tile(np.array([0, 0, 1, 1], np.float32), (len(samples), places, 1))
+    known, heatmaps, weights = [], [], []
+    for image, sample in enumerate(samples):
+        persons[image, : len(sample.regions)] = sample.regions / sample.image.shape[0]
+        known += [image * places + i for i in range(len(sample.regions))]
+        for box, keypoints in zip(sample.regions, sample.people, strict=True):
+            # Scenes count pixels from their corners, heatmaps from their centres.
+            view = View(widen(box[None])[0])
+            maps, weight = view_heatmaps(view, keypoints[:, :2] - 0.5, keypoints[:, 2] > 0)
+            heatmaps.append(maps)
+            weights.append(weight)
+    return PoseTargets(
+        torch.from_numpy(persons),
+        torch.tensor(known, dtype=torch.int64),
+        torch.from_numpy(np.array(heatmaps, np.float32).reshape(-1, 17, *HEATMAP_SIZE)),
+        torch.from_numpy(np.array(weights, np.float32).reshape(-1, 17)),
+    )
+
+
+def _map(task: str, dtype: torch.dtype) -> Callable[[Sequence[Sample]], Tensor]:
+    return lambda samples: torch.from_numpy(np.stack([s.maps[task] for s in samples])).to(dtype)
+
+
+def _normals(samples: Sequence[Sample]) -> Tensor:
+    return torch.from_numpy(np.stack([s.maps["normal"] for s in samples])).permute(0, 3, 1, 2).contiguous()
+
+
+TARGETS: Final[Mapping[str, Callable[[Sequence[Sample]], Any]]] = {
+    "det": _boxes,
+    "inst": _instances,
+    "pan": _segments,
+    "seg": _map("seg", torch.int64),
+    "parse": _map("parse", torch.int64),
+    "sal": _map("sal", torch.int64),
+    "edge": _map("edge", torch.int64),
+    "depth": _map("depth", torch.float32),
+    "normal": _normals,
+    "pose": _pose,
+    "cls": lambda samples: torch.tensor([s.image_class for s in samples]),
+    "anom": lambda samples: torch.tensor([s.image_class for s in samples]),  # the category
+}
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The same targets on `device`, whatever holds them."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list):
+        return [moved(item, device) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changes = {f.name: moved(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changes)
+    return value
