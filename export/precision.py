@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from argus_edge.errors import ExportError, first_line
+from argus_edge.spec import PERSONS_TENSOR
 
 RECIPE: Final = "static-u8s8-minmax"
 QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
@@ -55,13 +56,39 @@ FLOAT_IN_FP16: Final = [
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Half-precision weights and products; inputs and outputs keep their types."""
+    """Half-precision weights and products; inputs and outputs keep their types.
+
+    Where regions are cut out around persons, places are reckoned in single precision: half a pixel of 320 is
+    below half precision's step.
+    """
+    regions = any(tensor.name == PERSONS_TENSOR for tensor in model.graph.input)
+    blocked = [n.name for n in model.graph.node if regions and n.name.startswith("graph/")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constants below half precision's smallest become that
         converted: onnx.ModelProto = convert_float_to_float16(
-            _copy(model), keep_io_types=True, op_block_list=FLOAT_IN_FP16, disable_shape_infer=False
+            _copy(model),
+            keep_io_types=True,
+            op_block_list=FLOAT_IN_FP16,
+            node_block_list=blocked,
+            disable_shape_infer=False,
         )
+    if regions:
+        _uncast(converted, PERSONS_TENSOR)
     return converted
+
+
+def _uncast(model: onnx.ModelProto, name: str) -> None:
+    """Let what reads the input `name` by way of half precision and back read it as it comes."""
+    there = [node for node in model.graph.node if node.op_type == "Cast" and list(node.input) == [name]]
+    halves = {node.output[0] for node in there}
+    back = [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in halves]
+    whole = {node.output[0] for node in back}
+    for node in model.graph.node:
+        for index, tensor in enumerate(node.input):
+            if tensor in whole:
+                node.input[index] = name
+    for node in (*there, *back):
+        model.graph.node.remove(node)
 
 
 def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError
-from argus_edge.spec import Precision
+from argus_edge.spec import PERSONS_TENSOR, Precision
 
 if TYPE_CHECKING:
     from argus_edge.runtime.engines import Array
@@ -34,12 +34,16 @@ class OpenVINOEngine:
             model = core.read_model(model_file)
             # OpenVINO samples in f32 alone: in an int8 graph the reorders round it cost more than bf16 saves.
             samples = any(node.get_type_name() == "GridSample" for node in model.get_ops())
+            # Half a pixel is below bf16's step, and persons are cut out to a fraction of one.
+            regions = any(PERSONS_TENSOR in port.get_names() for port in model.inputs)
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": threads,
                 "INFERENCE_PRECISION_HINT": (
-                    "f32" if samples and precision == "int8" else _float_type(precision, capabilities)
+                    "f32"
+                    if regions or (samples and precision == "int8")
+                    else _float_type(precision, capabilities)
                 ),
             }
             compiled = core.compile_model(model, "CPU", settings)
