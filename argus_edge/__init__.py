@@ -20,6 +20,7 @@ __path__ = extend_path(__path__, __name__)
 from argus_edge.errors import (
     ArgusError,
     CheckpointError,
+    DatasetError,
     DependencyError,
     EngineError,
     EngineMissingError,
@@ -58,6 +59,7 @@ __all__ = [
     "ArgusError",
     "CheckpointError",
     "Classification",
+    "DatasetError",
     "DenseMap",
     "DependencyError",
     "Detections",

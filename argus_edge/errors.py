@@ -4,6 +4,7 @@
      +- InputError               an image, source, argument or setting is not what it must be
      |   +- ImageError
      |   +- SourceError
+     |   +- DatasetError
      |   +- TaskError
      +- PackageError             a model package cannot be trusted or understood
      +- CheckpointError          the same for a training checkpoint
@@ -23,6 +24,7 @@ from __future__ import annotations
 __all__ = [
     "ArgusError",
     "CheckpointError",
+    "DatasetError",
     "DependencyError",
     "EngineError",
     "EngineMissingError",
@@ -51,6 +53,10 @@ class ImageError(InputError):
 
 class SourceError(InputError):
     """A file, folder or camera does not exist, cannot be opened, or stopped giving frames."""
+
+
+class DatasetError(InputError):
+    """A data set's folder is not laid out as expected, or holds something broken that may not be left out."""
 
 
 class TaskError(InputError):

@@ -25,15 +25,16 @@ from rich.table import Table
 from argus_edge.results import Detections
 from argus_edge.train.batches import fixed_batch
 from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
-from argus_edge.train.data.scenes import DET_CLASSES, Scene
-from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, Surface, render_surface
+from argus_edge.train.data.example import Example, truth_of
+from argus_edge.train.data.rendered import examples_for, surface_example
+from argus_edge.train.data.scenes import DET_CLASSES
+from argus_edge.train.data.surfaces import SURFACE_CATEGORIES
 from argus_edge.train.loop import Trainer
 from argus_edge.train.metrics import TASK_METRICS
 from argus_edge.train.model.build import build_model
 from argus_edge.train.model.checkpoint import CheckpointInfo
 from argus_edge.train.predict import TorchPredictor
 from argus_edge.train.recipe import recipe_from
-from argus_edge.train.truth import samples_for, truth_of
 
 IMAGES = 8
 FIRST_SEED = 0
@@ -110,24 +111,25 @@ def measure(trainer: Trainer, info: CheckpointInfo, size: int) -> dict[str, floa
     (task,) = info.tasks
     predict = TorchPredictor(trainer.average, info)
     metric = TASK_METRICS[task].make(info.classes[task])
-    for sample in twins(size) if task == "anom" else samples_for((task,), FIRST_SEED, IMAGES, size)[0]:
-        people = true_people(sample) if task == "pose" and isinstance(sample, Scene) else None
-        frame = predict(sample.image, people)
-        metric.update(getattr(frame, task), truth_of(task, sample))
+    for example in twins(size) if task == "anom" else examples_for((task,), FIRST_SEED, IMAGES, size)[0]:
+        frame = predict(example.image, true_people(example) if task == "pose" else None)
+        metric.update(getattr(frame, task), truth_of(task, example))
     return metric.result()
 
 
-def twins(size: int) -> Iterator[Surface]:
+def twins(size: int) -> Iterator[Example]:
     """Each surface that was learnt from, and the same piece with a defect."""
     for seed in range(FIRST_SEED, FIRST_SEED + IMAGES):
         for defective in (False, True):
-            yield render_surface(seed, SURFACE_CATEGORIES[seed % len(SURFACE_CATEGORIES)], defective, size)
+            yield surface_example(seed, SURFACE_CATEGORIES[seed % len(SURFACE_CATEGORIES)], defective, size)
 
 
-def true_people(scene: Scene) -> Detections:
+def true_people(example: Example) -> Detections:
     """The objects of a scene as a perfect detector would find them."""
-    classes = scene.classes.astype(np.int32)
-    return Detections(scene.boxes, np.ones(len(classes), np.float32), classes, DET_CLASSES)
+    objects = example.objects or ()
+    boxes = np.array([o.box for o in objects], np.float32).reshape(-1, 4)
+    classes = np.array([o.class_id for o in objects], np.int32)
+    return Detections(boxes, np.ones(len(classes), np.float32), classes, DET_CLASSES)
 
 
 def show(outcomes: list[Outcome]) -> Table:

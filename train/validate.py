@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,14 @@ from argus_edge.errors import InputError
 from argus_edge.results import Frame
 from argus_edge.tasks import get_task
 from argus_edge.train.data.classes import SCENE_CLASSES
+from argus_edge.train.data.example import Example, truth_of
 from argus_edge.train.metrics import TASK_METRICS
-from argus_edge.train.truth import truth_of
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Frame]
 """From an image (H, W, 3) uint8 RGB to the results in its own frame."""
 
 CHUNK: Final = 64  # scenes rendered or read before the next ones are timed
 WARM_UP: Final = 3  # frames
-
-
-class Sample(Protocol):
-    """An image with its truth: a scene, or anything with an image and what the metrics ask for."""
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Evaluation:
 
 def validate(
     predict: Predict,
-    samples: Iterable[Sample],
+    samples: Iterable[Example],
     tasks: Sequence[str],
     progress: Callable[[], None] | None = None,
     classes: Mapping[str, Sequence[str]] = SCENE_CLASSES,
@@ -67,7 +58,7 @@ def validate(
 
 def evaluate(
     predictors: Mapping[str, Predict],
-    samples: Iterable[Sample],
+    samples: Iterable[Example],
     tasks: Sequence[str],
     progress: Callable[[], None] | None = None,
     classes: Mapping[str, Sequence[str]] = SCENE_CLASSES,
@@ -99,12 +90,12 @@ def evaluate(
             for predict in predictors.values():
                 predict(chunk[0].image)
         warm_up = 0
-        for sample in chunk:
-            told = {task: truth_of(task, sample) for task in tasks}
+        for example in chunk:
+            told = {task: truth_of(task, example) for task in tasks}
             truths = {task: truth for task, truth in told.items() if truth is not None}
             for name in names:
                 start = time.perf_counter_ns()
-                frame = predictors[name](sample.image)
+                frame = predictors[name](example.image)
                 times[name].append((time.perf_counter_ns() - start) / 1e6)
                 for task, truth in truths.items():
                     metrics[name][task].update(getattr(frame, task), truth)

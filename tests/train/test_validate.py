@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from argus_edge.errors import ArgusError, ImageError, InputError, TaskError
 from argus_edge.package import ModelPackage, model_path, write_package
 from argus_edge.results import DenseMap, Detections, Frame, LabelMap
 from argus_edge.train.commands.evaluate import run
+from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.validate import CHUNK, evaluate, time_ratio, validate
 
@@ -23,38 +24,25 @@ TASKS = ("det", "seg", "depth")
 SIZE = 48
 
 
-@dataclass(frozen=True)
-class Thing:
-    class_id: int
-    box: tuple[float, float, float, float]
-    visible_pixels: int
-
-
-@dataclass(frozen=True)
-class Picture:
+def picture(number: int) -> Example:
     """One person before a wall; its grey value is its number."""
-
-    number: int
-    image: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    objects: tuple[Thing, ...]
-
-
-def picture(number: int) -> Picture:
     x, y = 4 + number % 7, 2 + number % 5
     image = np.full((SIZE, SIZE, 3), number % 256, np.uint8)
     labels = np.full((SIZE, SIZE), SEG_CLASSES.index("wall"), np.uint8)
     labels[y : y + 30, x : x + 12] = SEG_CLASSES.index("person")
     depth = np.where(labels == SEG_CLASSES.index("person"), 2, 5).astype(np.float32)
-    person = Thing(DET_CLASSES.index("person"), (float(x), float(y), float(x + 12), float(y + 30)), 360)
-    return Picture(number, image, labels, depth, (person,))
+    box = (float(x), float(y), float(x + 12), float(y + 30))
+    person = LabelledObject(DET_CLASSES.index("person"), box, 360)
+    return Example(f"picture {number}", image, (person,), labels, depth=depth)
 
 
 def oracle(image: NDArray[np.uint8], depth_error: float = 0.0, pause: float = 0.0) -> Frame:
     """Answers with the truth, which the image's grey value names."""
     truth = picture(int(image[0, 0, 0]))
     time.sleep(pause)
+    assert truth.objects is not None
+    assert truth.labels is not None
+    assert truth.depth is not None
     boxes = np.array([thing.box for thing in truth.objects], np.float32)
     classes = np.array([thing.class_id for thing in truth.objects], np.int32)
     return Frame(
@@ -106,7 +94,7 @@ def test_predictors_share_the_images_and_take_turns() -> None:
 
 
 def test_images_are_made_before_the_clock_runs() -> None:
-    def slow() -> Iterator[Picture]:
+    def slow() -> Iterator[Example]:
         for number in range(3):
             time.sleep(0.05)
             yield picture(number)

@@ -53,15 +53,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
     require("rich", "train")
+    from argus_edge.train.data.rendered import examples_for
     from argus_edge.train.data.scenes.dataset import SceneDataset
-    from argus_edge.train.truth import samples_for
 
     with ExitStack() as stack:
         subject = stack.enter_context(_open(options))
         tasks, seed = subject.tasks, options.first_seed
         if options.cache is not None and set(tasks) != {"anom"}:
             SceneDataset(seed, options.scenes, SIZE, options.cache).prerender(default_threads())
-        samples, count = samples_for(tasks, seed, options.scenes, SIZE, options.cache)
+        samples, count = examples_for(tasks, seed, options.scenes, SIZE, options.cache)
         step = stack.enter_context(_progress(" / ".join(subject.predictors), count))
         evaluations = evaluate(subject.predictors, samples, tasks, step)
     comparisons = _compare(evaluations)

@@ -186,10 +186,10 @@ class Journal:
 
     def on_validate(self, trainer: "Trainer") -> None:
         from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
+        from argus_edge.train.data.rendered import examples_for
         from argus_edge.train.data.scenes.splits import get_split
         from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
         from argus_edge.train.predict import TorchPredictor
-        from argus_edge.train.truth import samples_for
         from argus_edge.train.validate import validate
 
         recipe = self.recipe
@@ -203,7 +203,7 @@ class Journal:
             recipe.to_json(),
             things=THINGS if "pan" in recipe.tasks else 0,
         )
-        samples, count = samples_for(
+        samples, count = examples_for(
             recipe.tasks, first, recipe.validate_scenes, size, self.out / "val-scenes"
         )
         bar = self.progress.add_task("", total=count, losses="validating")

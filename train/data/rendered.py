@@ -1,0 +1,85 @@
+"""Rendered scenes and surfaces as examples. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from argus_edge.train.data.example import Example, LabelledObject
+from argus_edge.train.data.scenes import Scene
+from argus_edge.train.data.scenes.targets import edges, image_class, panoptic, saliency
+from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, render_surface
+from argus_edge.train.metrics import AnomalyTruth, PanopticTruth, TrueSegment
+
+_PIXEL_CENTRE: Final = np.array([0.5, 0.5, 0], np.float32)  # scenes count pixels from their corners
+
+
+def examples_for(
+    tasks: Collection[str], first_seed: int, count: int, size: int, cache: Path | None = None
+) -> tuple[Iterable[Example], int]:
+    """`count` scenes where tasks need them, as many surfaces where anomaly detection is among them, and their
+    number together; from `first_seed` on, `size` [px] a side. `cache` keeps scenes for the next time.
+    """
+    from argus_edge.train.data.scenes.dataset import SceneDataset  # which needs rich, to show progress
+
+    parts: list[Iterable[Example]] = []
+    if set(tasks) != {"anom"}:
+        scenes = SceneDataset(first_seed, count, size, cache, normals="normal" in tasks)
+        parts.append(scene_example(scene, tasks) for scene in scenes)
+    if "anom" in tasks:
+        parts.append(surface_examples(first_seed, count, size))
+    return chain(*parts), count * len(parts)
+
+
+def surface_examples(first_seed: int, count: int, size: int) -> Iterator[Example]:
+    """Surfaces of every category in turn, whole and defective ones; `size` [px]."""
+    kinds = len(SURFACE_CATEGORIES)
+    for index in range(count):
+        category, defective = SURFACE_CATEGORIES[index % kinds], index // kinds % 2 == 1
+        yield surface_example(first_seed + index, category, defective, size)
+
+
+def surface_example(seed: int, category: str, defective: bool, size: int) -> Example:
+    """The surface of a seed; arguments and errors as for `render_surface`."""
+    surface = render_surface(seed, category, defective, size)
+    return Example(f"{category} {seed}", surface.image, anomaly=AnomalyTruth(surface.category, surface.mask))
+
+
+def scene_example(scene: Scene, tasks: Collection[str]) -> Example:
+    """A scene with the labels that `tasks` need."""
+    asked: dict[str, tuple[str, Callable[[Scene], Any]]] = {
+        "seg": ("labels", lambda s: s.labels),
+        "parse": ("parts", lambda s: s.parts),
+        "sal": ("saliency", saliency),
+        "edge": ("edges", edges),
+        "depth": ("depth", lambda s: s.depth),
+        "normal": ("normals", lambda s: s.normals),
+        "pan": ("panoptic", _segments),
+        "cls": ("image_class", image_class),
+    }
+    labels = {name: make(scene) for task, (name, make) in asked.items() if task in tasks}
+    objects = _objects(scene, masks="inst" in tasks) if {"det", "inst", "pose"} & set(tasks) else None
+    return Example(f"scene {scene.seed}", scene.image, objects, **labels)
+
+
+def _objects(scene: Scene, masks: bool) -> tuple[LabelledObject, ...]:
+    people = {person.instance_id: person.keypoints - _PIXEL_CENTRE for person in scene.people}
+    return tuple(
+        LabelledObject(
+            thing.class_id,
+            thing.box,
+            float(thing.visible_pixels),
+            mask=scene.instances == thing.instance_id if masks else None,
+            keypoints=people.get(thing.instance_id),
+        )
+        for thing in scene.objects
+    )
+
+
+def _segments(scene: Scene) -> PanopticTruth:
+    ids, segments = panoptic(scene)
+    return PanopticTruth(ids, [TrueSegment(s.id, s.class_id, s.is_thing) for s in segments])
