@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from argus_edge.errors import DatasetError, TaskError
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.problems import Problems
+from argus_edge.train.data.readers.reader import Reader
 
-Open = Callable[[Path, str, tuple[str, ...], Problems], LabelledImages]
-"""(folder or file, split, tasks, problems) -> the data set, with the labels that those tasks need."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One layout."""
-
-    title: str  # "COCO instances"
-    tasks: tuple[str, ...]  # that it can tell about; a folder may hold fewer
-    splits: tuple[str, ...]  # usual names, the one for evaluation last
-    layout: str  # the paths it expects below the folder, for messages and docs
-    open: Open
-
-
+# A layout's name on the command line -> its reader.
 READERS: Final[dict[str, Reader]] = {}
 
 
