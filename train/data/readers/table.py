@@ -46,4 +46,4 @@ def open_data(
     folder = Path(path).expanduser()
     if not folder.exists():
         raise DatasetError(f"{folder}: no such folder; expected {reader.title}: {reader.layout}")
-    return reader.open(folder, split or reader.splits[-1], told, problems or Problems())
+    return reader.open(folder, split or reader.splits[-1], told, Problems() if problems is None else problems)
