@@ -22,7 +22,7 @@ PLACES = {
     "tensorrt": ("runtime/engines/",),
     "nncf": ("export/",),
     "onnx": ("export/",),
-    "pycocotools": ("train/metrics/",),
+    "pycocotools": ("train/metrics/", "train/data/readers/masks.py", "train/data/layouts/coco.py"),
     "scipy": ("train/losses/",),
     "torch": ("train/", "export/"),
     "torchvision": ("train/", "export/"),

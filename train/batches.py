@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from argus_edge.errors import InputError
+from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, render_surface
@@ -25,17 +26,19 @@ from argus_edge.train.targets import TARGETS, moved
 class Batch:
     """Images and, for each task that learns from them, what its loss compares with."""
 
-    image: Tensor  # (B, S, S, 3) uint8 RGB
+    image: Tensor  # (B, H, W, 3) uint8 RGB
     targets: Mapping[str, Any]  # see targets.py
+    names: tuple[str, ...] = ()  # of the images, for messages
 
     def to(self, device: torch.device) -> "Batch":
         targets = {task: moved(value, device) for task, value in self.targets.items()}
-        return Batch(self.image.to(device), targets)
+        return Batch(self.image.to(device), targets, self.names)
 
 
 def collate(tasks: Sequence[str], samples: Sequence[Sample]) -> Batch:
     image = torch.from_numpy(np.stack([s.image for s in samples]))
-    return Batch(image, {task: TARGETS[task](samples) for task in tasks})
+    targets = {task: TARGETS[task](samples) for task in tasks}
+    return Batch(image, targets, tuple(s.name for s in samples))
 
 
 class StepBatches(Dataset[list[Batch]]):
@@ -85,16 +88,15 @@ def surface_sample(seed: int, size: int) -> Sample:
     image = render_surface(seed, SURFACE_CATEGORIES[category], False, size).image
     nothing, nowhere = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     nobody = np.zeros((0, 17, 3), np.float32)
-    return Sample(image, nowhere, nothing, nothing, nobody, nowhere, {}, image_class=category)
+    name = f"{SURFACE_CATEGORIES[category]} {seed}"
+    return Sample(image, nowhere, nothing, nothing, nobody, nowhere, {}, image_class=category, name=name)
 
 
-def fixed_batch(task: str, first_seed: int, count: int, size: int) -> Batch:
-    """The same images every time, as they are: scenes (or surfaces) from `first_seed` on, `size` [px]."""
-    seeds = range(first_seed, first_seed + count)
+def fixed_batch(task: str, seeds: Sequence[int], size: int) -> Batch:
+    """The same images every time, as they are: the scenes (or surfaces) of `seeds`, `size` [px]."""
     if task == "anom":
         return collate((task,), [surface_sample(seed, size) for seed in seeds])
-    scenes = SceneDataset(first_seed, count, size, normals=task == "normal")
-    return collate((task,), [make_sample(scene, size, None, (task,)) for scene in scenes])
+    return collate((task,), [make_sample(render(seed, size), size, None, (task,)) for seed in seeds])
 
 
 def locate(phases: tuple[Phase, ...], step: int) -> tuple[Phase, int]:

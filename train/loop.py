@@ -3,40 +3,59 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from argus_edge.errors import CheckpointError, TrainingError
+from argus_edge.errors import CheckpointError, TrainingError, first_line
+from argus_edge.train.balancing import StepLosses, make_balancer
 from argus_edge.train.batches import Batch
-from argus_edge.train.model.argus import Argus, normalise
-from argus_edge.train.model.checkpoint import write_atomically, write_tensors
-from argus_edge.train.objectives import task_loss
+from argus_edge.train.model.argus import Argus, Pyramid, normalise
+from argus_edge.train.objectives import Objective
 from argus_edge.train.optimiser import build_optimiser, rate_factor
-from argus_edge.train.processes import Place, average_gradients
+from argus_edge.train.processes import Place, any_of, held_back, means, shared
 from argus_edge.train.recipe import Recipe
+from argus_edge.train.state import read_state, write_state
 
+MOST_FAULTS = 10  # steps in a row whose loss is not finite
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class StepReport:
     step: int
-    losses: dict[str, float]  # per task, before their weights
+    losses: dict[str, float]  # per task, before their weights, mean over the processes
+    weights: dict[str, float]  # that multiplied them
     learning_rate: float
     gradient_norm: float
     images: int
+    fault: str = ""  # why the step was skipped
+
+
+@dataclass
+class _Told:
+    """What the backward passes of one step tell, per task; `fault` where a loss is not finite."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    gradients: dict[str, float] = field(default_factory=dict)
+    fault: str = ""
 
 
 class Trainer:
-    """Holds model, averaged model and optimiser, and advances them one step at a time."""
+    """Holds model, averaged model and optimiser, and advances them one step at a time.
+
+    Each step takes the batches of all tasks, back-propagates one task after another down to the feature maps,
+    one batch after another through adapter and backbone, and steps once.
+    """
 
     def __init__(
         self, model: Argus, recipe: Recipe, device: torch.device, place: Place | None = None
@@ -46,47 +65,136 @@ class Trainer:
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         if device.type == "cpu" and recipe.precision == "bf16":
             model.backbone.fuse_attention(False)  # the plain form trains up to four times as fast there
+        several = self.place.count > 1
+        pyramid: nn.Module = Pyramid(model.backbone, model.adapter, whole=several)
+        if recipe.compile:
+            pyramid = torch.compile(pyramid)  # type: ignore[assignment]
+        self._pyramid = shared(pyramid, self.place)
+        self._objectives = {
+            task: shared(Objective(task, decoder, recipe.encoder_copies, whole=several), self.place)
+            for task, decoder in model.decoders.items()
+        }
         self.optimiser = build_optimiser(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self.balancer = make_balancer(recipe.balancing, recipe.task_weights, tuple(model.decoders))
         self.step = 0
+        self._faults = 0  # in a row
 
     def advance(self, batches: Sequence[Batch]) -> StepReport:
-        """One step over the batches of all tasks. Raises TrainingError when the loss of one is not finite."""
-        seed = (self.recipe.seed << 32) + self.step * self.place.count + self.place.rank
-        torch.manual_seed(seed)  # dropout
-        generator = torch.Generator().manual_seed(seed)
+        """One step over the batches of all tasks.
+
+        A step in which a loss is not finite changes nothing but the count. Raises TrainingError after
+        MOST_FAULTS of them in a row.
+        """
         rate = self.recipe.learning_rate * rate_factor(self.step, self.recipe)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        losses: dict[str, float] = {}
-        for batch in batches:
-            losses |= self._backward(batch.to(self.device), generator)
-        average_gradients(self.model.parameters(), self.place)
+        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        placed = [batch.to(self.device) for batch in batches]
+        told = self._backward(placed)
+        norm, fault = 0.0, told.fault
+        losses = means(told.losses, self.place)
+        if any_of(bool(fault), self.place):
+            fault = fault or "a loss of another process is not finite"
+            self.model.load_state_dict(buffers, strict=False)
+            self._count_fault(fault)
+        else:
+            norm = self._descend(losses)
+            self._faults = 0
+            after = self._repeated(placed) if self.balancer.repeats else {}
+            self.balancer.update(StepLosses(losses, means(told.gradients, self.place), after))
+        self.step += 1
+        images = self.place.count * sum(len(b.image) for b in batches)
+        return StepReport(self.step, losses, told.weights, rate, norm, images, fault)
+
+    def _generator(self) -> torch.Generator:
+        """Chance for one step, the same whenever it is taken."""
+        seed = (self.recipe.seed << 32) + self.step * self.place.count + self.place.rank
+        torch.manual_seed(seed)  # dropout
+        return torch.Generator().manual_seed(seed)
+
+    def _backward(self, batches: Sequence[Batch]) -> "_Told":
+        generator, told = self._generator(), _Told()
+        for index, batch in enumerate(batches):
+            with held_back(self._pyramid, hold=index < len(batches) - 1):
+                with self._autocast():
+                    features = self._pyramid(normalise(batch.image))
+                leaves = [f.detach().requires_grad_(f.requires_grad) for f in features]
+                gradients = [torch.zeros_like(leaf) for leaf in leaves] if leaves[0].requires_grad else []
+                for task, target in batch.targets.items():
+                    self._backward_task(task, leaves, target, batch, generator, told)
+                    for total, leaf in zip(gradients, leaves, strict=False):
+                        if leaf.grad is not None:
+                            total += leaf.grad
+                            leaf.grad = None
+                if gradients:
+                    torch.autograd.backward(features, gradients)
+        return told
+
+    def _backward_task(
+        self,
+        task: str,
+        leaves: Sequence[Tensor],
+        target: Any,
+        batch: Batch,
+        generator: torch.Generator,
+        told: "_Told",
+    ) -> None:
+        with self._autocast():
+            loss: Tensor = self._objectives[task](leaves, target, generator)
+        told.losses[task] = float(loss.detach())
+        if not math.isfinite(told.losses[task]):
+            told.fault = told.fault or (
+                f"step {self.step}: the loss of task {task!r} is {told.losses[task]} "
+                f"on {', '.join(batch.names)}"
+            )
+        weight = told.weights[task] = self.balancer.weight(task, told.losses[task])
+        if loss.requires_grad:
+            self.scaler.scale(weight * loss).backward()
+        reached = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        scale = self.scaler.get_scale() * weight
+        # Per place, over the channels; means, as tasks differ in their number of images and places.
+        norm = sum(float(grad.norm(dim=1).mean()) for grad in reached)
+        told.gradients[task] = norm / scale if scale else 0.0
+
+    def _autocast(self) -> torch.autocast:
+        dtype = AUTOCAST[self.recipe.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def _descend(self, losses: dict[str, float]) -> float:
+        """One step of the optimiser; the norm of the gradients before they were clipped."""
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        factor = self.balancer.factor(losses)
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        if factor != 1:
+            for parameter in trained:
+                assert parameter.grad is not None
+                parameter.grad.mul_(factor)
+        norm = nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self._update_average()
-        self.step += 1
-        images = self.place.count * sum(len(b.image) for b in batches)
-        return StepReport(self.step, losses, rate, float(norm), images)
+        return float(norm)
 
-    def _backward(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
-        dtype = AUTOCAST[self.recipe.precision]
-        losses = {}
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            features = self.model.features(normalise(batch.image))
-            total = torch.zeros((), device=self.device)
-            for task, target in batch.targets.items():
-                decoder = self.model.decoders[task]
-                loss = task_loss(task, decoder, features, target, generator, self.recipe.encoder_copies)
-                losses[task] = float(loss.detach())
-                if not math.isfinite(losses[task]):
-                    raise TrainingError(f"step {self.step}: the loss of task {task!r} is {losses[task]}")
-                total = total + self.recipe.task_weights[task] * loss
-        self.scaler.scale(total).backward()
-        return losses
+    @torch.no_grad()
+    def _repeated(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """The losses of the same batches, with the same chance, after the step."""
+        generator, losses = self._generator(), {}
+        with self._autocast():
+            for batch in batches:
+                features = self._pyramid(normalise(batch.image))
+                for task, target in batch.targets.items():
+                    losses[task] = float(self._objectives[task](features, target, generator))
+        return means(losses, self.place)
+
+    def _count_fault(self, fault: str) -> None:
+        self._faults += 1
+        if self._faults >= MOST_FAULTS:
+            raise TrainingError(
+                f"{fault}; {MOST_FAULTS} steps in a row had such a loss, so the run stops: lower the "
+                f"learning rate or look at these images; the last saved state is kept"
+            )
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -101,48 +209,43 @@ class Trainer:
                 mean.copy_(value)
 
     def save(self, folder: Path) -> None:
-        """Everything the next step depends on; the description last, so that a torn save is never read."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Everything the next step depends on. Raises TrainingError, with nothing lost, where it cannot."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"balancer.{k}": v for k, v in self.balancer.state_dict().items()}
         names = {id(p): name for name, p in self.model.named_parameters()}
         for parameter, state in self.optimiser.state.items():
             tensors |= {f"optimiser.{names[id(parameter)]}.{k}": v for k, v in state.items()}
-        name = f"state-{self.step}.safetensors"
-        write_tensors(folder / name, {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
-        description = {
+        facts = {
             "step": self.step,
-            "tensors": name,
+            "faults": self._faults,
             "scaler": self.scaler.state_dict(),
             "recipe": self.recipe.to_json(),
         }
-        write_atomically(folder / "state.json", json.dumps(description, indent=2).encode())
-        for old in folder.glob("state-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        write_state(folder, self.step, tensors, facts)
 
     def restore(self, folder: Path) -> None:
-        """Continue what `save` left. Raises CheckpointError: not there, torn, or of another recipe."""
+        """Continue what `save` left last. Raises CheckpointError: none is there, or of another recipe."""
+        tensors, facts = read_state(folder)
+        recipe = json.loads(json.dumps(self.recipe.to_json()))
         try:
-            description = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / Path(description["tensors"]).name)
-            recipe = json.loads(json.dumps(self.recipe.to_json()))
-            changed = [k for k, v in recipe.items() if description["recipe"].get(k) != v]
+            changed = [k for k, v in recipe.items() if facts["recipe"].get(k) != v]
             if changed:
                 raise CheckpointError(
                     f"{folder}: the run to resume was started with other settings for {', '.join(changed)}"
                 )
             self.model.load_state_dict(_part(tensors, "model."))
             self.average.load_state_dict(_part(tensors, "average."))
+            self.balancer.load_state_dict(_part(tensors, "balancer."))
             saved = _part(tensors, "optimiser.")
             for name, parameter in self.model.named_parameters():
                 state = _part(saved, f"{name}.")
                 if state:
                     self.optimiser.state[parameter] = {k: v.to(self.device) for k, v in state.items()}
-            self.scaler.load_state_dict(description["scaler"])
-            self.step = int(description["step"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{folder}: no run to resume there ({error})") from error
+            self.scaler.load_state_dict(facts["scaler"])
+            self._faults, self.step = int(facts["faults"]), int(facts["step"])
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{folder}: no run to resume there ({first_line(error)})") from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -156,21 +259,44 @@ def measure_scales(model: Argus, images: Iterable[NDArray[np.uint8]]) -> None:
     model.adapter.measure_scales(list(tensors), model.backbone)
 
 
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells whether SIGTERM or SIGINT has come; they end nothing by themselves."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _: came.append(got))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run(
     trainer: Trainer,
-    batches: "torch.utils.data.DataLoader[list[Batch]]",
+    batches: Iterable[list[Batch]],
     folder: Path,
     on_step: Callable[[StepReport], None],
     on_validate: Callable[[Trainer], None],
-) -> None:
-    """Train from the trainer's step to the recipe's end; `batches` starts at the trainer's step."""
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train from the trainer's step to the recipe's end; `batches` starts at the trainer's step.
+
+    When `stop` says so in any process, the state is saved and training ends early. Returns whether it came to
+    its end.
+    """
     recipe = trainer.recipe
     for step_batches in batches:
         on_step(trainer.advance(step_batches))
-        if not trainer.place.leads:
-            continue
         last = trainer.step == recipe.steps
-        if last or trainer.step % recipe.save_every == 0:
-            trainer.save(folder)
-        if last or trainer.step % recipe.validate_every == 0:
-            on_validate(trainer)
+        stopped = not last and any_of(stop(), trainer.place)
+        if trainer.place.leads:
+            if last or stopped or trainer.step % recipe.save_every == 0:
+                trainer.save(folder)
+            if last or (not stopped and trainer.step % recipe.validate_every == 0):
+                on_validate(trainer)
+        if stopped:
+            return False
+    return True

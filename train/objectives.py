@@ -20,8 +20,26 @@ from argus_edge.train.losses.heatmaps import heatmap_loss
 from argus_edge.train.losses.mask2former import mask2former_loss
 from argus_edge.train.losses.normals import normals_loss
 from argus_edge.train.losses.segmentation import segmentation_loss
+from argus_edge.train.model.argus import with_all
 from argus_edge.train.model.decoders.mask_dino import MaskDINO
 from argus_edge.train.model.roi import PoseOnRegions
+
+
+class Objective(nn.Module):
+    """One task's decoder with its loss, which data-parallel training wraps as one module.
+
+    `whole`: every parameter takes part in the backward pass, as data-parallel training expects, also what a
+    batch without objects does not touch.
+    """
+
+    def __init__(self, task: str, decoder: nn.Module, encoder_copies: int = 1, whole: bool = False) -> None:
+        super().__init__()
+        self.task, self.decoder, self.encoder_copies, self.whole = task, decoder, encoder_copies, whole
+
+    def forward(self, features: Sequence[Tensor], target: Any, generator: torch.Generator) -> Tensor:
+        """See `task_loss`."""
+        loss = task_loss(self.task, self.decoder, features, target, generator, self.encoder_copies)
+        return with_all(self.decoder, loss) if self.whole else loss
 
 
 def task_loss(

@@ -55,7 +55,7 @@ class TorchPredictor:
     def __call__(self, image: NDArray[np.uint8], people: Detections | None = None) -> Frame:
         """Image (H, W, 3) uint8 RGB of any size -> results in its own frame, `timings` "total" [ms].
 
-        Pose looks at `people` where they are known, else at those that the checkpoint's detector finds.
+        Pose looks at all `people` where they are known, else at those that the checkpoint's detector finds.
         Raises ImageError for anything that is no such image, TaskError for pose without a detector.
         """
         start = time.perf_counter()
@@ -70,7 +70,8 @@ class TorchPredictor:
                 if task == "pose":
                     found = people if people is not None else results[self._detector or ""]
                     assert isinstance(found, Detections)
-                    persons = find_persons(found, PERSONS, letterbox)
+                    limit = PERSONS if people is None else len(people)
+                    persons = find_persons(found, limit, letterbox)
                 if entry.component not in answers:
                     answers[entry.component] = self._run(entry.component, features, letterbox, persons)
                 results[task] = decode(task, answers[entry.component], letterbox, entry, persons=persons)

@@ -23,6 +23,8 @@ class Phase:
     batch: int  # images of a step, over all processes
 
 
+BALANCERS: Final = ("fixed", "famo", "gradnorm", "uncertainty")
+
 # Each loss times its weight is of the order of 1 (the paper's rule).
 TASK_WEIGHTS: Final = {
     "det": 0.2, "inst": 0.1, "pan": 0.1, "seg": 1.0, "parse": 1.0, "sal": 1.0, "edge": 1.0,
@@ -44,6 +46,9 @@ class Recipe:
         True  # True: tasks of one data set share a batch and its backbone pass; False: each its own
     )
     task_weights: Mapping[str, float] = field(default_factory=lambda: dict(TASK_WEIGHTS))
+    balancing: str = (
+        "fixed"  # "fixed" takes task_weights; "famo", "gradnorm" and "uncertainty" learn their own
+    )
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
     warmup: int = 50  # steps
@@ -51,6 +56,7 @@ class Recipe:
     clip_norm: float = 10.0
     ema_decay: float = 0.995
     precision: str = "bf16"  # "fp32", "bf16" (autocast), "fp16" (autocast with loss scaling, GPU only)
+    compile: bool = False  # backbone and adapter through torch.compile
     workers: int = 1
     save_every: int = 100  # steps
     validate_every: int = 350  # steps
@@ -69,6 +75,7 @@ KINDS: Final = {int: "a whole number", float: "a number", bool: "true or false",
 LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = (
     (("variant",), "nano, small or base", lambda v: v in ("nano", "small", "base")),
     (("precision",), "fp32, bf16 or fp16", lambda v: v in ("fp32", "bf16", "fp16")),
+    (("balancing",), f"one of {', '.join(BALANCERS)}", lambda v: v in BALANCERS),
     (("seed",), f"from 0 to {2**31 - 1}", lambda v: 0 <= v < 2**31),
     (
         ("encoder_copies", "scenes", "save_every", "validate_every", "validate_scenes"),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from argus_edge.runtime.persons import widen
@@ -35,10 +36,17 @@ def _instances(samples: Sequence[Sample]) -> list[BoxTargets]:
         BoxTargets(
             torch.from_numpy(s.classes),
             torch.from_numpy(s.boxes),
-            torch.from_numpy(s.maps["inst"][None] == s.instance_ids[:, None, None]),
+            torch.from_numpy(_masks(s)),
         )
         for s in samples
     ]
+
+
+def _masks(sample: Sample) -> NDArray[np.bool_]:
+    if sample.masks is not None:
+        return sample.masks
+    masks: NDArray[np.bool_] = sample.maps["inst"][None] == sample.instance_ids[:, None, None]
+    return masks
 
 
 def _segments(samples: Sequence[Sample]) -> list[MaskTargets]:
@@ -57,10 +65,11 @@ def _pose(samples: Sequence[Sample]) -> PoseTargets:
     persons = np.tile(np.array([0, 0, 1, 1], np.float32), (len(samples), places, 1))
     known, heatmaps, weights = [], [], []
     for image, sample in enumerate(samples):
-        persons[image, : len(sample.regions)] = sample.regions / sample.image.shape[0]
+        sides = sample.image.shape[1::-1]
+        persons[image, : len(sample.regions)] = sample.regions / np.array([*sides, *sides])
         known += [image * places + i for i in range(len(sample.regions))]
         for box, keypoints in zip(sample.regions, sample.people, strict=True):
-            # Scenes count pixels from their corners, heatmaps from their centres.
+            # Samples count pixels from their corners, heatmaps from their centres.
             view = View(widen(box[None])[0])
             maps, weight = view_heatmaps(view, keypoints[:, :2] - 0.5, keypoints[:, 2] > 0)
             heatmaps.append(maps)

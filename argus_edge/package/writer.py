@@ -41,7 +41,7 @@ def write_package(
     `spec` and `files` do not fit together, or when the disk refuses.
     """
     target = Path(path).resolve()
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -88,7 +88,8 @@ def golden_files(
     return GoldenSpec("golden/image.bin", precision, paths["outputs"], paths["inputs"]), files
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise PackageError when a package may not be written to `target`, as `write_package` would."""
     if not target.exists():
         return
     if not overwrite:

@@ -20,9 +20,11 @@ from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
 from argus_edge.package import ModelPackage
 from argus_edge.package.wiring import MAX_PERSONS
+from argus_edge.package.writer import check_target
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
 
 CALIBRATION_IMAGES: Final = 128
+PERSONS: Final = 8
 FEW_IMAGES: Final = 64  # fewer than this get a warning
 
 
@@ -34,7 +36,7 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
-    tasks = tuple(task for task in (options.tasks or "").split(",") if task)
+    tasks = _tasks(options.tasks)
     precisions = _precisions(options.precision)
     for module in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "rich"):
         require(module, "export")
@@ -55,8 +57,8 @@ def run(arguments: Sequence[str]) -> int:
     out = options.out or Path(f"{info.variant}.argus")
     if out.exists() and not options.overwrite:  # before the work, not after it
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
-    if not 1 <= options.persons <= MAX_PERSONS:
-        raise InputError(f"--persons {options.persons}: expected 1 to {MAX_PERSONS}")
+    check_target(out, options.overwrite)
+    persons = _persons(options.persons, options.pose)
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     count = options.calibration_images if "int8" in precisions else 8
@@ -74,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         command = shlex.join(["argus-export", *arguments])
-        settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, options.persons)
+        settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, persons)
         package = export(model, info, settings, calibration, out, options.overwrite, notify)
     print(json.dumps(package.spec.report, indent=2) if options.json else _summary(package))
     return 0
@@ -108,9 +110,29 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="roi",
         help="roi: regions of the shared features; crop: each person's crop through the backbone again",
     )
-    add("--persons", type=int, default=8, help="most whose pose a frame gives, in roi (default: %(default)s)")
+    add("--persons", type=int, help=f"most whose pose a frame gives, in roi (default: {PERSONS})")
     add("--json", action="store_true", help="print the package's report as JSON on stdout")
     return parser.parse_args(arguments)
+
+
+def _tasks(text: str | None) -> tuple[str, ...]:
+    """None asks for all of the checkpoint: (). Raises InputError for a list without a name."""
+    if text is None:
+        return ()
+    tasks = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not tasks:
+        raise InputError(f"--tasks {text!r}: expected names with commas between them, such as det,seg")
+    return tasks
+
+
+def _persons(count: int | None, pose: str) -> int:
+    if count is None:
+        return PERSONS
+    if pose == "crop":
+        raise InputError("--persons is for --pose roi; with crops, every person has a pass of its own")
+    if not 1 <= count <= MAX_PERSONS:
+        raise InputError(f"--persons {count}: expected 1 to {MAX_PERSONS}")
+    return count
 
 
 def _precisions(text: str) -> tuple[Precision, ...]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import Detections
-from argus_edge.runtime.decode.masks import check_classes
+from argus_edge.runtime.decode.candidates import choose_candidates
 
 
 def decode_boxes(
@@ -23,7 +22,7 @@ def decode_boxes(
 
     Args:
         outputs: `boxes` (1, K, 4) float32 xyxy in [0, 1] of the network input, `scores` (1, K) float32 in
-            [0, 1], descending, `classes` (1, K) int32 indices of `class_names`; `masks`, which an instance
+            [0, 1], `classes` (1, K) int32 indices of `class_names`; `masks`, which an instance
             segmenter adds, are not looked at.
         letterbox: how the image was placed in the network input.
         class_names: names in the order of the class indices.
@@ -33,11 +32,5 @@ def decode_boxes(
     (it lay in the padding) or with a number that is not finite is left out too. Raises EngineError for a
     class without a name.
     """
-    scores, classes = outputs["scores"][0], outputs["classes"][0]
-    finite = np.isfinite(outputs["boxes"][0]).all(axis=1) & np.isfinite(scores)
-    boxes = letterbox.boxes_to_image(outputs["boxes"][0])
-    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    keep = finite & inside & (scores >= score_threshold)
-    boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
-    check_classes(classes, len(class_names))
+    _, boxes, scores, classes = choose_candidates(outputs, letterbox, len(class_names), score_threshold)
     return Detections(boxes, scores, classes, tuple(class_names))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import EngineError
 from argus_edge.geometry import Letterbox
 from argus_edge.results import Instances
+from argus_edge.runtime.decode.candidates import choose_candidates
 
 
 def decode_masks(
@@ -23,7 +23,7 @@ def decode_masks(
 
     Args:
         outputs: `boxes` (1, K, 4) float32 xyxy in [0, 1] of the network input, `scores` (1, K) float32 in
-            [0, 1], descending, `classes` (1, K) int32 indices of `class_names`, `masks` (1, K, h, w) float32
+            [0, 1], `classes` (1, K) int32 indices of `class_names`, `masks` (1, K, h, w) float32
             logits over the whole network input, usually at a quarter of its size.
         letterbox: how the image was placed in the network input.
         class_names: names in the order of the class indices.
@@ -33,28 +33,15 @@ def decode_masks(
     has nothing inside the image, or with a number that is not finite, is left out too. Raises EngineError
     for a class without a name.
     """
-    scores, classes, logits = outputs["scores"][0], outputs["classes"][0], outputs["masks"][0]
-    placed = np.isfinite(outputs["boxes"][0]).all(axis=1)
-    boxes = letterbox.boxes_to_image(outputs["boxes"][0])
-    with np.errstate(invalid="ignore"):
-        placed &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        chosen = finite(np.flatnonzero(placed & (scores >= score_threshold)), scores, logits)
-    check_classes(classes[chosen], len(class_names))
-    masks = np.empty((len(chosen), letterbox.image_height, letterbox.image_width), np.bool_)
-    for mask, index in zip(masks, chosen, strict=True):
+    logits = outputs["masks"][0]
+    found = choose_candidates(outputs, letterbox, len(class_names), score_threshold, logits)
+    masks = np.empty((len(found.indices), letterbox.image_height, letterbox.image_width), np.bool_)
+    for mask, index in zip(masks, found.indices, strict=True):
         np.greater(logits_to_image(logits[index], letterbox), 0, out=mask)
-    seen = masks.any(axis=(1, 2))
+    seen = np.asarray(masks.any(axis=(1, 2)))
     if not seen.all():
-        masks, chosen = masks[seen], chosen[seen]
-    return Instances(boxes[chosen], scores[chosen], classes[chosen], tuple(class_names), masks)
-
-
-def finite(
-    chosen: NDArray[np.intp], scores: NDArray[np.floating[Any]], logits: NDArray[np.floating[Any]]
-) -> NDArray[np.intp]:
-    """Those of the indices `chosen` whose score and mask logits hold nothing but finite numbers."""
-    kept = [index for index in chosen if np.isfinite(scores[index]) and np.isfinite(logits[index]).all()]
-    return np.array(kept, np.intp)
+        masks, found = masks[seen], found.of(seen)
+    return Instances(found.boxes, found.scores, found.classes, tuple(class_names), masks)
 
 
 def logits_to_image(logits: NDArray[np.floating[Any]], letterbox: Letterbox) -> NDArray[np.float32]:
@@ -68,12 +55,3 @@ def logits_to_image(logits: NDArray[np.floating[Any]], letterbox: Letterbox) -> 
     size = (letterbox.input_width, letterbox.input_height)
     full = cv2.resize(np.asarray(logits, np.float32), size, interpolation=cv2.INTER_LINEAR)
     return letterbox.map_to_image(full, "bilinear")
-
-
-def check_classes(classes: NDArray[np.integer[Any]], names: int) -> None:
-    """Raise EngineError for a class index that none of `names` names belongs to."""
-    if classes.size and not 0 <= classes.min() <= classes.max() < names:
-        raise EngineError(
-            f"decoder answered with classes {classes.min()} to {classes.max()}, but the package names "
-            f"{names}; export it again"
-        )

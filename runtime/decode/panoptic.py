@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import PanopticMap, Segment
-from argus_edge.runtime.decode.masks import check_classes, finite, logits_to_image
+from argus_edge.runtime.decode.candidates import check_classes, finite
+from argus_edge.runtime.decode.masks import logits_to_image
 
 SCORE_THRESHOLD: Final = 0.8
 OVERLAP_THRESHOLD: Final = 0.8

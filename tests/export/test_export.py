@@ -271,6 +271,12 @@ class TestCommand:
         with pytest.raises(PackageError, match="exists already; add --overwrite"):
             run([str(checkpoint), "--tasks", "seg", "--out", str(exported.path)])
 
+    def test_what_is_no_package_is_not_overwritten(self, checkpoint: Path, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("years of work")
+        with pytest.raises(PackageError, match="not a sound model package"):
+            run([str(checkpoint), "--tasks", "seg", "--overwrite", "--out", str(tmp_path)])
+        assert (tmp_path / "thesis.txt").is_file()
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -278,6 +284,9 @@ class TestCommand:
             (["--precision", ""], "expected one or more"),
             (["--tasks", "pose"], "no task 'pose'"),
             (["--tasks", "flow"], "unknown task 'flow'"),
+            (["--tasks", ","], "expected names with commas"),
+            (["--pose", "crop", "--persons", "4"], "is for --pose roi"),
+            (["--persons", "0"], "expected 1 to"),
             (["--size", "100"], "multiple of 32"),
             (["--size", "64"], "at least 96 for det, seg, depth"),
             (["--calibration", "nowhere"], "nowhere: there is no such file or folder"),

@@ -71,6 +71,15 @@ def test_scores_below_the_threshold_and_boxes_in_the_padding_are_left_out() -> N
     np.testing.assert_allclose(best.scores, [0.9])
 
 
+def test_the_best_come_first_and_equals_in_their_order() -> None:
+    boxes = [[0, 0, i / 8, 1] for i in range(1, 6)]
+    scores = [0.3, 0.9, 0.5, 0.9, 0.5]
+    result = decode_boxes(_outputs(boxes, scores, [0, 1, 2, 0, 1]), Letterbox(32, 32, 32, 32), NAMES)
+    np.testing.assert_allclose(result.scores, [0.9, 0.9, 0.5, 0.5, 0.3])
+    np.testing.assert_allclose(result.boxes[:, 2], [8, 16, 12, 20, 4])
+    assert result.classes.tolist() == [1, 0, 2, 1, 0]
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_boxes_that_are_not_finite_are_left_out(number: float) -> None:
     boxes = [[0, 0, 1, 1], [0, 0, abs(number), 1], [-abs(number), 0, 1, 1], [0, 0, 0.5, 0.5]]

@@ -156,6 +156,16 @@ def test_what_is_below_the_threshold_empty_or_not_finite_is_left_out() -> None:
     assert (none.masks.shape, none.boxes.shape) == ((0, 160, 320), (0, 4))
 
 
+def test_masks_go_with_their_boxes_by_descending_score() -> None:
+    letterbox = Letterbox(SIDE, SIDE, SIDE, SIDE)
+    masks = [np.where(np.arange(80) < 10 * i, 3.0, -3.0)[None].repeat(80, 0) for i in (1, 2, 3)]
+    outputs = instances(masks, [0, 1, 2], [0.4, 0.8, 0.6])
+    outputs["boxes"][0, :, 2] = 0.125, 0.25, 0.375
+    result = decode_masks(outputs, letterbox, NAMES)
+    assert result.classes.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(result.boxes[:, 2], result.masks[:, 0].sum(axis=1))
+
+
 def test_results_share_no_memory_with_the_outputs() -> None:
     letterbox = Letterbox(80, 80, 80, 80)  # nothing has to be resized
     outputs = instances([np.full((80, 80), 3.0)])

@@ -9,35 +9,68 @@ import sys
 from pathlib import Path
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from argus_edge.train.processes import Place, average_gradients, join_processes
+from argus_edge.train.batches import collate
+from argus_edge.train.data.scenes import PART_CLASSES, SEG_CLASSES, render
+from argus_edge.train.data.transforms import make_sample
+from argus_edge.train.loop import Trainer
+from argus_edge.train.model.adapter import Adapter
+from argus_edge.train.model.argus import Argus
+from argus_edge.train.model.backbone import Backbone
+from argus_edge.train.model.decoders.pooler import AttentionalPooler
+from argus_edge.train.model.decoders.upernet import UPerNet
+from argus_edge.train.model.layers import group_norm
+from argus_edge.train.processes import Place, any_of, join_processes, means, objects_in
+from argus_edge.train.recipe import recipe_from
+
+TASKS = ("seg", "parse", "cls")
+IMAGES, SIZE = 4, 64
+SETTINGS = {
+    "tasks": TASKS, "precision": "fp32", "warmup": 0, "clip_norm": 1e9, "learning_rate": 1e-30,
+    "phases": [{"steps": 1, "size": SIZE, "batch": IMAGES}],
+}  # fmt: skip
 
 
-def _network() -> nn.Module:
+def _trainer(place: Place, shared_images: bool) -> Trainer:
+    """Real parts, small; with GroupNorm and losses that are means over equally many pixels, so that images
+    do not see each other.
+    """
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
-    network[0].requires_grad_(False)  # frozen parts have none
-    return network
+    vit = VisionTransformer(
+        img_size=SIZE, patch_size=16, embed_dim=24, depth=4, num_heads=3, num_classes=0, dynamic_img_size=True
+    )
+    decoders: dict[str, nn.Module] = {
+        "seg": UPerNet(24, 16, len(SEG_CLASSES), group_norm(4), 8, dropout=0.0),
+        "parse": UPerNet(24, 16, len(PART_CLASSES), group_norm(4), None, dropout=0.0),
+        "cls": AttentionalPooler(24, 6, 3),
+    }
+    model = Argus(Backbone(vit, False), Adapter(24, 8, 3, group_norm(4), vit_scale="none"), decoders)
+    recipe = recipe_from(SETTINGS | {"shared_images": shared_images}, "test")
+    return Trainer(model, recipe, torch.device("cpu"), place)
 
 
-def _gradients(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    network(batch).square().mean().backward()
-    return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-
-
-def _batch() -> torch.Tensor:
-    return torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+def _gradients(place: Place, shared_images: bool) -> dict[str, torch.Tensor]:
+    trainer = _trainer(place, shared_images)
+    samples = [make_sample(render(seed, SIZE), SIZE, None, TASKS) for seed in range(IMAGES)]
+    mine = samples[place.rank :: place.count]
+    trainer.advance([collate(group, mine) for group in ([TASKS] if shared_images else [(t,) for t in TASKS])])
+    return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
 def _work(folder: Path) -> None:
-    """What one of the processes does: its share of the batch, then the average."""
+    """What one of the processes does."""
     place = join_processes(torch.device("cpu"))
-    network = _network()
-    _gradients(network, _batch()[place.rank :: place.count])
-    average_gradients(network.parameters(), place)
-    found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    torch.save({"count": place.count, "gradients": found}, folder / f"{place.rank}.pt")
+    told = {
+        "shared": _gradients(place, shared_images=True),
+        "apart": _gradients(place, shared_images=False),
+        "any": any_of(place.rank == 1, place),
+        "none": any_of(False, place),
+        "mean": means({"a": float(place.rank), "b": 2.0}, place),
+        "objects": objects_in(6 * place.rank),
+    }
+    torch.save(told, folder / f"{place.rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -52,21 +85,23 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
         )
         for rank in range(2)
     ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    expected = _gradients(_network(), _batch())
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
     for rank in range(2):
         told = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert told["count"] == 2
-        assert told["gradients"].keys() == expected.keys()
-        for name, value in expected.items():
-            torch.testing.assert_close(told["gradients"][name], value, rtol=1e-5, atol=1e-7)
+        assert (told["any"], told["none"], told["objects"]) == (True, False, 3)
+        assert told["mean"] == {"a": 0.5, "b": 2.0}
+        for way in ("shared", "apart"):
+            expected = _gradients(Place(), shared_images=way == "shared")
+            assert told[way].keys() == expected.keys()
+            largest = max(float(value.abs().max()) for value in expected.values())
+            for name, value in expected.items():
+                torch.testing.assert_close(told[way][name], value, rtol=1e-5, atol=1e-6 * largest)
 
 
-def test_alone_nothing_changes() -> None:
-    network = _network()
-    before = {name: g.clone() for name, g in _gradients(network, _batch()).items()}
-    average_gradients(network.parameters(), Place())
-    assert all(torch.equal(p.grad, before[n]) for n, p in network.named_parameters() if p.grad is not None)
+def test_alone_nothing_is_sent() -> None:
+    assert any_of(True, Place())
+    assert means({"a": 3.0}, Place()) == {"a": 3.0}
+    assert (objects_in(0), objects_in(5)) == (1, 5)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,13 @@ from argus_edge.train.loop import StepReport, Trainer, measure_scales, run
 from argus_edge.train.model.adapter import Adapter
 from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.backbone import Backbone
+from argus_edge.train.model.checkpoint import write_tensors
 from argus_edge.train.model.decoders.dpt import DPTDepth
 from argus_edge.train.model.decoders.mask_dino import MaskDINO
 from argus_edge.train.model.decoders.upernet import UPerNet
 from argus_edge.train.model.layers import group_norm
 from argus_edge.train.recipe import Recipe, recipe_from
+from argus_edge.train.state import saved_steps
 
 CPU = torch.device("cpu")
 STEPS = 4
@@ -92,14 +93,68 @@ def test_a_resumed_run_ends_in_the_same_bits(scenes: SceneDataset, tmp_path: Pat
     assert not [name for name, value in expected.items() if not torch.equal(value, actual[name])]
 
 
-def test_the_loop_saves_as_told_and_keeps_one_state(scenes: SceneDataset, tmp_path: Path) -> None:
+def test_the_loop_saves_as_told_and_keeps_two_states(scenes: SceneDataset, tmp_path: Path) -> None:
     trainer = Trainer(tiny(), recipe(validate_every=3), CPU)
     loader = DataLoader(StepBatches(trainer.recipe, scenes), batch_size=None, sampler=range(STEPS))
     steps: list[int] = []
     validated: list[int] = []
-    run(trainer, loader, tmp_path, lambda r: steps.append(r.step), lambda t: validated.append(t.step))
+    assert run(trainer, loader, tmp_path, lambda r: steps.append(r.step), lambda t: validated.append(t.step))
     assert (steps, validated) == ([1, 2, 3, 4], [3, 4])
-    assert {f.name for f in tmp_path.iterdir()} == {"state.json", f"state-{STEPS}.safetensors"}
+    kept = {f"state-{step}.{suffix}" for step in (2, STEPS) for suffix in ("json", "safetensors")}
+    assert {f.name for f in tmp_path.iterdir()} == kept
+
+
+def test_a_stopped_run_saves_and_ends_early(scenes: SceneDataset, tmp_path: Path) -> None:
+    trainer = Trainer(tiny(), recipe(save_every=100), CPU)
+    loader = DataLoader(StepBatches(trainer.recipe, scenes), batch_size=None, sampler=range(STEPS))
+    steps: list[int] = []
+    finished = run(
+        trainer, loader, tmp_path, lambda r: steps.append(r.step), lambda _: None, lambda: len(steps) == 3
+    )
+    assert (finished, steps) == (False, [1, 2, 3])
+    assert saved_steps(tmp_path) == [3]
+
+
+@pytest.mark.parametrize("name", ["famo", "gradnorm", "uncertainty"])
+def test_learnt_weights_are_resumed(scenes: SceneDataset, tmp_path: Path, name: str) -> None:
+    settings = recipe(balancing=name)
+    whole = Trainer(tiny(), settings, CPU)
+    reports = advance(whole, scenes, STEPS)
+    assert reports[0].weights != reports[-1].weights
+    half = Trainer(tiny(), settings, CPU)
+    advance(half, scenes, 2)
+    half.save(tmp_path)
+    resumed = Trainer(tiny(seed=99), settings, CPU)
+    resumed.restore(tmp_path)
+    assert advance(resumed, scenes, STEPS) == reports[2:]
+
+
+def test_the_state_before_serves_where_the_last_is_torn(scenes: SceneDataset, tmp_path: Path) -> None:
+    trainer = Trainer(tiny(), recipe(), CPU)
+    for until in (1, 2):
+        advance(trainer, scenes, until)
+        trainer.save(tmp_path)
+    (tmp_path / "state-2.safetensors").write_bytes(b"torn")
+    resumed = Trainer(tiny(seed=99), recipe(), CPU)
+    resumed.restore(tmp_path)
+    assert resumed.step == 1
+
+
+def test_a_full_disk_is_said_and_loses_nothing(
+    scenes: SceneDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(tiny(), recipe(), CPU)
+    advance(trainer, scenes, 1)
+    trainer.save(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("argus_edge.train.state.write_tensors", full)
+    advance(trainer, scenes, 2)
+    with pytest.raises(TrainingError, match=r"No space left on device.*earlier states are whole"):
+        trainer.save(tmp_path)
+    assert saved_steps(tmp_path) == [1]
 
 
 def test_constant_scales_are_those_of_the_vit(scenes: SceneDataset) -> None:
@@ -147,13 +202,24 @@ def test_the_average_follows_the_weights(scenes: SceneDataset) -> None:
 
 
 @pytest.mark.parametrize("task", ["det", "seg", "depth"])
-def test_a_loss_that_is_no_number_names_its_task(scenes: SceneDataset, task: str) -> None:
+def test_a_loss_that_is_no_number_skips_the_step_and_names_task_and_images(
+    scenes: SceneDataset, task: str
+) -> None:
     trainer = Trainer(tiny(), recipe(), CPU)
     with torch.no_grad():
-        for parameter in trainer.model.decoders[task].parameters():
-            parameter.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=f"step 0: the loss of task '{task}' is nan"):
-        advance(trainer, scenes, 1)
+        sick = next(trainer.model.decoders[task].parameters())
+        sick.flatten()[0] = float("nan")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    batch = StepBatches(trainer.recipe, scenes)[0]
+    report = trainer.advance(batch)
+    assert f"step 0: the loss of task '{task}' is nan on scene" in report.fault
+    after = trainer.model.state_dict()
+    assert not [n for n, v in before.items() if not torch.equal(v.nan_to_num(), after[n].nan_to_num())]
+    assert trainer.step == 1
+    for _ in range(8):
+        trainer.advance(batch)
+    with pytest.raises(TrainingError, match="10 steps in a row"):
+        trainer.advance(batch)
 
 
 def test_images_without_objects_or_labels_train_on(scenes: SceneDataset) -> None:
@@ -181,23 +247,22 @@ def test_other_settings_are_refused_on_resume(scenes: SceneDataset, tmp_path: Pa
     assert other.step == 0
 
 
-@pytest.mark.parametrize("damage", ["nothing", "torn json", "torn tensors", "no tensors", "elsewhere"])
+@pytest.mark.parametrize("damage", ["nothing", "torn json", "torn tensors", "no tensors", "other tensors"])
 def test_a_run_that_cannot_be_resumed_is_named(scenes: SceneDataset, tmp_path: Path, damage: str) -> None:
-    state, tensors = tmp_path / "state.json", tmp_path / "state-1.safetensors"
+    facts, tensors = tmp_path / "state-1.json", tmp_path / "state-1.safetensors"
     if damage != "nothing":
         trainer = Trainer(tiny(), recipe(), CPU)
         advance(trainer, scenes, 1)
         trainer.save(tmp_path)
     match damage:
         case "torn json":
-            state.write_bytes(state.read_bytes()[:50])
+            facts.write_bytes(facts.read_bytes()[:50])
         case "torn tensors":
             tensors.write_bytes(tensors.read_bytes()[:5000])
         case "no tensors":
             tensors.unlink()
-        case "elsewhere":
-            outside = Path(tensors.rename(tmp_path.parent / "outside.safetensors"))
-            state.write_text(json.dumps(json.loads(state.read_text()) | {"tensors": f"../{outside.name}"}))
+        case "other tensors":
+            write_tensors(tensors, {"model.something": torch.zeros(3)})
     with pytest.raises(CheckpointError, match=f"{tmp_path.name}: no run to resume there"):
         Trainer(tiny(), recipe(), CPU).restore(tmp_path)
 
@@ -215,14 +280,14 @@ def test_a_step_s_batches_depend_on_seed_and_step_alone(scenes: SceneDataset) ->
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "state.json").write_text("{}")
+    (tmp_path / "state-7.json").write_text("{}")
     with pytest.raises(SystemExit) as caught:
         main(["--out", str(tmp_path)])
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert f"{tmp_path} holds a run already" in message
     assert "--resume" in message
-    assert (tmp_path / "state.json").read_text() == "{}"
+    assert (tmp_path / "state-7.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(

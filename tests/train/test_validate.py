@@ -1,8 +1,7 @@
-"""Validation of predictors whose answers are known, and the command line on a package and a checkpoint."""
+"""Validation of predictors whose answers are known."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,12 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from argus_edge.errors import ArgusError, ImageError, InputError, TaskError
-from argus_edge.package import ModelPackage, model_path, write_package
-from argus_edge.results import DenseMap, Detections, Frame, LabelMap
-from argus_edge.train.commands.evaluate import run
+import argus_edge.train.validate as validation
+from argus_edge.errors import ImageError, InputError, TaskError
+from argus_edge.results import DenseMap, Detections, Frame, Keypoints, LabelMap
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+from argus_edge.train.metrics import TASK_METRICS, DepthMetrics, DepthProtocol, TaskMetric
+from argus_edge.train.relabel import match_classes
+from argus_edge.train.truth import true_people
 from argus_edge.train.validate import CHUNK, evaluate, time_ratio, validate
 
 TASKS = ("det", "seg", "depth")
@@ -131,34 +132,6 @@ def test_a_model_of_other_classes_is_refused() -> None:
         validate(oracle, [picture(0)], ["det"], classes={"det": ("cat", "dog")})
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained nano."""
-    torch = pytest.importorskip("torch")
-    from argus_edge.train.model.build import build_model
-    from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoints") / "nano"
-    classes = {"det": DET_CLASSES, "seg": SEG_CLASSES}
-    save_checkpoint(path, build_model("nano", TASKS, classes), CheckpointInfo("nano", TASKS, classes, 320))
-    return path
-
-
-@pytest.fixture(scope="module")
-def twin_package(tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny package once more, with the same graphs under the name of a second precision."""
-    spec = tiny_package.spec
-    files = {name: tiny_package.path / name for name in tiny_package.files if "component.json" not in name}
-    components = {}
-    for name, component in spec.components.items():
-        variants = {**component.variants, "fp16": replace(component.variants["fp32"], precision="fp16")}
-        components[name] = replace(component, variants=variants)
-        files[model_path(name, "fp16")] = tiny_package.model_file(name, "fp32")
-    path = tmp_path_factory.mktemp("packages") / "twin.argus"
-    return write_package(path, replace(spec, components=components), files).path
-
-
 def test_torch_predictor_answers_in_the_image_frame(checkpoint: Path) -> None:
     from argus_edge.train.model.checkpoint import load_checkpoint
     from argus_edge.train.predict import TorchPredictor
@@ -177,58 +150,109 @@ def test_torch_predictor_answers_in_the_image_frame(checkpoint: Path) -> None:
         TorchPredictor(model, info)(image[..., 0])
 
 
-def test_command_measures_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([str(checkpoint), "--scenes", "2", "--tasks", "det,depth", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["engine"] == "torch"
-    assert report["precisions"]["fp32"]["metrics"]["depth"]["images"] == 2
-    assert set(report["precisions"]["fp32"]["frame_ms"]) == {"p50", "p90", "p99"}
-    assert list(report["protocols"]) == ["det", "depth"]
-    assert report["comparisons"] == {}
+def test_torch_predictor_looks_at_all_people_it_is_told_of() -> None:
+    torch = pytest.importorskip("torch")
+    from argus_edge.keypoints import KEYPOINT_NAMES
+    from argus_edge.train.model.build import build_model
+    from argus_edge.train.model.checkpoint import CheckpointInfo
+    from argus_edge.train.predict import PERSONS, TorchPredictor
+
+    torch.manual_seed(0)
+    tasks, classes = ("det", "pose"), {"det": DET_CLASSES, "pose": KEYPOINT_NAMES}
+    predictor = TorchPredictor(
+        build_model("nano", tasks, classes), CheckpointInfo("nano", tasks, classes, 64), ["pose"]
+    )
+    count = PERSONS + 3
+    boxes = np.array([[i, i, i + 20, i + 30] for i in range(count)], np.float32)
+    people = Detections(boxes, np.ones(count, np.float32), np.zeros(count, np.int32), ("person",))
+    frame = predictor(np.zeros((64, 64, 3), np.uint8), people)
+    assert len(frame.pose) == count
+    assert np.allclose(frame.pose.boxes, boxes)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_command_compares_precisions(
-    engine: str, twin_package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip(engine)
-    arguments = [str(twin_package), "--scenes", "3", "--engine", engine, "--cache", str(tmp_path)]
-    assert run([*arguments, "--precision", "fp32,fp16", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["compared_with"] == "fp32"
-    assert report["comparisons"]["fp16"]["kept"]["seg"]["mIoU"] == pytest.approx(1, abs=0.1)
-    assert 0.05 < report["comparisons"]["fp16"]["frame_time_ratio"] < 20
-    assert run([*arguments, "--precision", "fp32,fp16", "--per-class"]) == 0
-    table = capsys.readouterr().out
-    for text in (
-        "fp16 keeps",
-        "mIoU",
-        "IoU/person",
-        "p99",
-        "COCO box AP",
-        "frame time of fp16 by that of fp32",
-    ):
-        assert text in table
+def test_people_of_the_truth_are_handed_to_the_predictor() -> None:
+    told: list[Detections] = []
+
+    def predict(image: NDArray[np.uint8], people: Detections) -> Frame:
+        told.append(people)
+        nobody = np.zeros((0, 17, 2), np.float32)
+        none = np.zeros(0, np.float32)
+        return Frame(
+            SIZE, SIZE, {"pose": Keypoints(nobody, nobody[..., 0], np.zeros((0, 4), np.float32), none)}
+        )
+
+    def person(seen: int, crowd: bool) -> LabelledObject:
+        points = np.full((17, 3), seen, np.float32)
+        return LabelledObject(4, (1, 2, 11, 32), 300, crowd, keypoints=points)
+
+    objects = (person(2, False), person(0, False), person(2, True), LabelledObject(0, (0, 0, 5, 5), 25))
+    example = replace(picture(0), objects=objects)
+    (found,) = evaluate({"a": predict}, [example], ["pose"], people=true_people, warm_up=0).values()
+    assert [people.boxes.tolist() for people in told] == [[[1, 2, 11, 32]]]
+    assert "true boxes" in found.protocols["pose"]
+    (found,) = evaluate({"a": lambda image: predict(image, told[0])}, [example], ["pose"]).values()
+    assert "the model's detector finds" in found.protocols["pose"]
 
 
-def test_command_says_what_is_wrong(checkpoint: Path, twin_package: Path, tmp_path: Path) -> None:
-    for arguments, message in (
-        ([str(tmp_path / "none")], "expected a checkpoint or model package"),
-        ([str(tmp_path)], "manifest.json"),
-        ([str(checkpoint), "--engine", "openvino"], "is a checkpoint, run by torch"),
-        ([str(checkpoint), "--precision", "int8"], "is a checkpoint, run in fp32"),
-        ([str(twin_package), "--engine", "torch"], "is not a checkpoint"),
-        ([str(twin_package), "--precision", "int4"], "unknown precision 'int4'; expected fp32, fp16, int8"),
-        ([str(twin_package), "--precision", "int8"], "has no precision 'int8'"),
-        ([str(twin_package), "--tasks", "pose"], "no task 'pose'"),
-    ):
-        with pytest.raises(ArgusError, match=message):
-            run(arguments)
+def test_large_pictures_are_read_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "CHUNK_BYTES", 2 * validation._bytes(picture(0)) - 1)
+    read: list[int] = []
+    seen: list[int] = []
+
+    def samples() -> Iterator[Example]:
+        for number in range(5):
+            read.append(number)
+            yield picture(number)
+
+    def predict(image: NDArray[np.uint8]) -> Frame:
+        seen.append(len(read))
+        return oracle(image)
+
+    evaluate({"a": predict}, samples(), TASKS, warm_up=0)
+    assert seen == [2, 2, 4, 4, 5]
 
 
-@pytest.mark.parametrize("arguments", [["--scenes", "0"], ["--first-seed", "-1"], ["--tasks", "det,,seg"]])
-def test_command_refuses_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as leaving:
-        run(["nano.argus", *arguments])
-    assert leaving.value.code == 2
-    assert "expected" in capsys.readouterr().err
+def test_what_an_example_takes_counts_masks_and_maps() -> None:
+    mask = np.zeros((SIZE, SIZE), bool)
+    plain = replace(picture(0), objects=())
+    masked = replace(plain, objects=(LabelledObject(0, (0, 0, 1, 1), 1, mask=mask),) * 3)
+    assert validation._bytes(masked) - validation._bytes(plain) == 3 * mask.nbytes
+    assert validation._bytes(plain) == sum(
+        each.nbytes for each in (plain.image, plain.labels, plain.depth) if each is not None
+    )
+
+
+def test_a_set_s_own_metric_and_shared_classes_are_used() -> None:
+    table = match_classes("seg", SEG_CLASSES, ("wall", "human"), {"human": "person"}, shared=True)
+    labels = np.where(picture(3).labels == SEG_CLASSES.index("person"), 1, 0).astype(np.uint8)
+    labels[:, :3] = 255
+    example = replace(picture(3), labels=labels)
+    near = DepthProtocol(maximum=3.0)
+    metrics = {**TASK_METRICS, "depth": TaskMetric(lambda _: DepthMetrics(near), ("RMSE",))}
+    shown: list[tuple[str, int]] = []
+
+    def sees_the_sky_too(image: NDArray[np.uint8]) -> Frame:
+        frame = oracle(image)
+        assert isinstance(frame.results["seg"], LabelMap)
+        wrong = frame.seg.labels.copy()
+        wrong[:, 40:] = SEG_CLASSES.index("sky")
+        return replace(frame, results={**frame.results, "seg": LabelMap(wrong, SEG_CLASSES)})
+
+    (found,) = evaluate(
+        {"a": sees_the_sky_too},
+        [example],
+        ["seg", "depth"],
+        metrics=metrics,
+        tables={"seg": table},
+        watch=lambda task, e, result, truth: shown.append((task, int(truth.max()))),
+        warm_up=0,
+    ).values()
+    wall = SIZE * (SIZE - 3) - 30 * 12
+    assert found.metrics["seg"]["IoU/person"] == 1
+    assert found.metrics["seg"]["IoU/wall"] == pytest.approx((wall - 8 * SIZE) / wall)
+    assert found.metrics["seg"]["mIoU"] == pytest.approx((1 + (wall - 8 * SIZE) / wall) / 2)
+    assert "IoU/sky" not in found.metrics["seg"]
+    assert found.protocols["seg"].endswith("2 of 9 classes: wall, person; truth's human as person")
+    assert found.protocols["depth"] == DepthMetrics(near).protocol
+    assert found.metrics["depth"]["pixels"] == 30 * 12
+    assert shown == [("seg", 255), ("depth", 5)]

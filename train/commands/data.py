@@ -4,6 +4,7 @@ argus-data sheet --seed 0 --count 8 --out sheet.png              # every map of 
 argus-data surfaces --seed 0 --count 3 --out surfaces.png        # whole and defective materials
 argus-data clip --seed 30000000 --frames 200 --size 640x480 --out clip.mp4
 argus-data prerender --split train --count 6000 --out scenes --processes 2
+argus-data scenes --count 2000 --out data                        # COCO, ADE20K, ... as real data has them
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ def run(argv: Sequence[str]) -> int:
     """Run the command with the given arguments. Returns its exit code; raises ArgusError for bad input."""
     options = _parser().parse_args(argv)
     require("rich", "train")
-    {"sheet": _sheet, "surfaces": _surfaces, "clip": _clip, "prerender": _prerender}[options.what](options)
+    commands = {
+        "sheet": _sheet, "surfaces": _surfaces, "clip": _clip, "prerender": _prerender, "scenes": _scenes,
+    }  # fmt: skip
+    commands[options.what](options)
     return 0
 
 
@@ -67,6 +71,27 @@ def _prerender(options: argparse.Namespace) -> None:
     )
     drawn = dataset.prerender(options.processes)
     print(f"{dataset.folder}: {options.count} scenes, {drawn} of them new")
+
+
+def _scenes(options: argparse.Namespace) -> None:
+    from argus_edge.train.data.layouts import LAYOUT_NAMES, Plan, write_scenes
+
+    names = LAYOUT_NAMES if options.layouts is None else tuple(map(str.strip, options.layouts.split(",")))
+    plan = Plan(
+        options.out,
+        options.count,
+        max(1, options.count // 10) if options.val is None else options.val,
+        options.seed,
+        parse_size(options.size),
+        names,
+    )
+    try:
+        drawn = write_scenes(plan, options.processes)
+    except KeyboardInterrupt:
+        print(f"{options.out}: not complete; the same command goes on from here", file=sys.stderr)
+        raise
+    what = f"{plan.train} scenes to train on, {plan.val} to validate on, as {plan.settings()['layouts']}"
+    print(f"{options.out}: {what}; {f'{drawn} pictures drawn' if drawn else 'nothing was left to draw'}")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -113,6 +138,17 @@ def _parser() -> argparse.ArgumentParser:
     prerender.add_argument("--size", default="320", help="pixels, N or WIDTHxHEIGHT (default 320)")
     prerender.add_argument("--out", type=Path, required=True, help="cache folder")
     prerender.add_argument("--processes", type=int, default=1, help="processes that draw (default 1)")
+
+    scenes = commands.add_parser(
+        "scenes", help="write scenes and surfaces in published layouts; goes on where it was stopped"
+    )
+    scenes.add_argument("--out", type=Path, required=True, help="folder, new or begun before")
+    scenes.add_argument("--count", type=int, required=True, help="number of scenes in all, at least 2")
+    scenes.add_argument("--val", type=int, help="how many of them to validate on (default a tenth)")
+    scenes.add_argument("--seed", type=int, default=0, help="first scene of each split (default 0)")
+    scenes.add_argument("--size", default="320", help="pixels, N or WIDTHxHEIGHT (default 320)")
+    scenes.add_argument("--layouts", help="of coco,ade20k,imagenet,nyuv2,pascal,yolo,mvtec (default all)")
+    scenes.add_argument("--processes", type=int, help="processes that draw (default one for each core)")
     return parser
 
 

@@ -1,47 +1,42 @@
-"""argus-eval: measures a checkpoint or a model package on scenes it has not seen."""
+"""argus-eval: measures a checkpoint or a model package on data sets, or on scenes it has not seen.
+
+argus-eval nano.argus --scenes 500 --precision fp32,int8
+argus-eval train/checkpoints/nano --data coco:/data/coco --data ade20k:/data/ade20k --tasks det,seg
+argus-eval nano.argus --data "maps:/data/street#sky,road,car" --rename road=ground --shared-classes
+argus-eval nano.argus --data nyuv2:/data/nyuv2 --tasks depth --worst 20 --pictures worst
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import NoReturn, TextIO
 
 from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError
-from argus_edge.package import ModelPackage
-from argus_edge.runtime.engines import default_threads
-from argus_edge.runtime.session import Runtime
-from argus_edge.spec import PRECISIONS, Precision
 from argus_edge.tasks import TASKS
+from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scenes.splits import get_split
-from argus_edge.train.metrics import COUNTS, TASK_METRICS
-from argus_edge.train.validate import Evaluation, Predict, evaluate, time_ratio
-
-SIZE: Final = 320  # [px], side of the scenes
-ENGINES: Final = ("auto", "openvino", "onnxruntime", "torch")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured: one predictor per precision, all with the same tasks."""
-
-    engine: str
-    tasks: tuple[str, ...]
-    predictors: Mapping[str, Predict]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One precision against the first one, from the same frames."""
-
-    kept: dict[str, dict[str, float]]  # task -> headline figure -> share kept, more is better
-    frame_time_ratio: float  # median over the frames
+from argus_edge.train.evaluation_sets import (
+    SIZE,
+    EvaluationSet,
+    check_renames,
+    check_told,
+    check_used,
+    open_sets,
+    rendered_set,
+)
+from argus_edge.train.pictures import Picture, WorstImages, prepare_folder, write_pictures
+from argus_edge.train.relabel import ClassTable
+from argus_edge.train.report import Measurement, print_tables, problem_lines, problem_rows, to_json
+from argus_edge.train.subjects import ENGINES, Model, check_tasks, find_model
+from argus_edge.train.truth import true_people
+from argus_edge.train.validate import evaluate, make_metric
 
 
 def main() -> NoReturn:
@@ -53,43 +48,72 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
     require("rich", "train")
-    from argus_edge.train.data.rendered import examples_for
-    from argus_edge.train.data.scenes.dataset import SceneDataset
-
-    with ExitStack() as stack:
-        subject = stack.enter_context(_open(options))
-        tasks, seed = subject.tasks, options.first_seed
-        if options.cache is not None and set(tasks) != {"anom"}:
-            SceneDataset(seed, options.scenes, SIZE, options.cache).prerender(default_threads())
-        samples, count = examples_for(tasks, seed, options.scenes, SIZE, options.cache)
-        step = stack.enter_context(_progress(" / ".join(subject.predictors), count))
-        evaluations = evaluate(subject.predictors, samples, tasks, step)
-    comparisons = _compare(evaluations)
-    if options.json:
-        print(json.dumps(_report(options, subject, evaluations, comparisons), indent=2))
-    else:
-        _print_tables(options, subject, evaluations, comparisons)
+    with _open_text(options.problems) as problems:
+        if options.pictures is not None:
+            prepare_folder(options.pictures)
+        model = find_model(options.path, options.engine, options.precision, options.threads)
+        check_tasks(options.path, model, options.tasks or ())
+        sets = _sets(options, model)
+        rename, shared = options.rename or {}, options.shared_classes
+        check_renames(rename, sets, model.classes)
+        _check_true_boxes(options, model, sets)
+        measurements, pictures = [], []
+        for each, tables in [(each, each.tables(model.classes, rename, shared)) for each in sets]:
+            try:
+                measurement, worst = _measure(each, tables, model, options)
+            finally:
+                if problems is not None:
+                    problems.writelines(problem_rows(each.title, each.problems))
+            measurements.append(measurement)
+            pictures += worst
+    _print(options, measurements)
+    if options.pictures is not None:
+        write_pictures(options.pictures, pictures)
+        _note(f"{len(pictures)} pictures in {options.pictures}")
     return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="argus-eval", description="Measure a checkpoint or a model package on scenes it has not seen."
+        prog="argus-eval",
+        description="Measure a checkpoint or a model package on data sets, or on scenes it has not seen.",
     )
     add = parser.add_argument
     add("path", type=Path, help="checkpoint folder, or model package (NAME.argus)")
-    add("--scenes", type=_positive, default=500, help="number of scenes (%(default)s)")
-    add(
-        "--first-seed", type=_seed, default=get_split("val").first, help="seed of the first one (%(default)s)"
-    )
-    add("--tasks", type=_names, help="for example det,seg (all of the model)")
+    add("--tasks", type=_names, help="for example det,seg (all of the model, as far as the data tells)")
     add("--engine", choices=ENGINES, default="auto", help="(%(default)s)")
     add("--precision", type=_names, help="fp32,int8: both run on every frame, compared with the first")
     add("--threads", type=_positive, help="of a package's engine (every core)")
-    add("--cache", type=Path, help="folder that keeps rendered scenes for the next time")
     add("--per-class", action="store_true", help="show figures of single classes too")
-    add("--json", action="store_true", help="print one JSON object instead of tables")
-    return parser.parse_args(arguments)
+    add("--per-size", action="store_true", help="show figures of small, medium and large objects too")
+    add("--json", action="store_true", help="print one JSON object, with all figures, instead of tables")
+    add("--worst", type=_positive, metavar="N", help="write the N worst images of each task as pictures")
+    add("--pictures", type=Path, metavar="DIR", help="folder for them, made if missing")
+    data = parser.add_argument_group("data sets").add_argument
+    data("--data", action="append", metavar="LAYOUT:PATH", help="for example coco:/data/coco; repeatable")
+    data("--split", help="val, test ... (the one that evaluation takes)")
+    data("--limit", type=_positive, metavar="N", help="only the first N images of each data set")
+    data(
+        "--rename",
+        type=_renames,
+        metavar="DATA=MODEL,...",
+        help="classes of the data as the model calls them",
+    )
+    data("--shared-classes", action="store_true", help="measure only classes that data and model both have")
+    data("--true-boxes", action="store_true", help="look for keypoints in the data's boxes of people")
+    data("--problems", type=Path, metavar="FILE", help="write what is wrong with the data, as lines of JSON")
+    data("--strict", action="store_true", help="end at the first thing that is wrong with the data")
+    scenes = parser.add_argument_group("rendered scenes, where there is no --data").add_argument
+    scenes("--scenes", type=_positive, default=500, help="number of scenes (%(default)s)")
+    first = get_split("val").first
+    scenes("--first-seed", type=_seed, default=first, help="seed of the first one (%(default)s)")
+    scenes("--cache", type=Path, help="folder that keeps rendered scenes for the next time")
+    options = parser.parse_args(arguments)
+    if options.split is not None and not options.data:
+        parser.error("--split names a part of a data set; name that with --data LAYOUT:PATH")
+    if (options.worst is None) != (options.pictures is None):
+        parser.error("--worst N and --pictures DIR go together: how many to write, and where")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -111,59 +135,88 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _renames(text: str) -> dict[str, str]:
+    pairs = [tuple(name.strip() for name in pair.split("=")) for pair in text.split(",")]
+    names = [pair[0] for pair in pairs]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected DATA=MODEL,... with each DATA once, got {text!r}")
+    return {pair[0]: pair[1] for pair in pairs}
+
+
 @contextmanager
-def _open(options: argparse.Namespace) -> Iterator[Subject]:
-    path = options.path
-    with ExitStack() as stack:
-        if (path / "model.json").is_file():
-            yield _open_checkpoint(options)
-        elif path.is_dir():
-            yield _open_package(options, stack)
-        else:
-            raise InputError(f"{path}: expected a checkpoint or model package, which are folders; got none")
+def _open_text(path: Path | None) -> Iterator[TextIO | None]:
+    """The file of problems, opened before any work is done."""
+    try:
+        opened = nullcontext() if path is None else path.open("w", encoding="ascii")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    with opened as file:
+        yield file
 
 
-def _open_checkpoint(options: argparse.Namespace) -> Subject:
-    if options.engine not in ("auto", "torch"):
-        raise InputError(f"{options.path} is a checkpoint, run by torch; export it to use {options.engine}")
-    if options.precision not in (None, ("fp32",)):
-        raise InputError(f"{options.path} is a checkpoint, run in fp32; export it for other precisions")
-    require("torch", "train")
-    from argus_edge.train.model.checkpoint import load_checkpoint
-    from argus_edge.train.predict import TorchPredictor
+def _sets(options: argparse.Namespace, model: Model) -> list[EvaluationSet]:
+    """What to measure on; what the user has not asked for by name may be missing, which is said."""
+    tasks = options.tasks or model.tasks
+    if not options.data:
+        count = min(options.scenes, options.limit or options.scenes)
+        return [rendered_set(tasks, options.first_seed, count, options.cache)]
+    sets = open_sets(options.data, options.split, tasks, options.limit, options.strict)
+    if options.tasks is not None or not sets:
+        check_told(sets, options.data, tasks)
+    if missing := [task for task in tasks if not any(task in each.tasks for each in sets)]:
+        _note(f"not measured, as no data set tells about it: {', '.join(missing)}")
+    if unused := [text for text in options.data if not any(each.data == text for each in sets)]:
+        _note(f"not used, as those before tell about the same tasks: {', '.join(map(shown, unused))}")
+    return sets
 
-    predictor = TorchPredictor(*load_checkpoint(options.path), options.tasks)
-    return Subject("torch", predictor.tasks, {"fp32": predictor})
 
-
-def _open_package(options: argparse.Namespace, stack: ExitStack) -> Subject:
-    if options.engine == "torch":
-        raise InputError(f"{options.path} is not a checkpoint, and only those run on torch")
-    package = ModelPackage.open(options.path)
-    runtimes = [
-        stack.enter_context(
-            Runtime(
-                package,
-                options.engine,
-                precision,
-                tasks=options.tasks,
-                threads=options.threads,
-                score_threshold=0.0,
-            )
+def _check_true_boxes(options: argparse.Namespace, model: Model, sets: Collection[EvaluationSet]) -> None:
+    """Raise InputError where --true-boxes asks for what there is not."""
+    if not options.true_boxes:
+        return
+    if not model.takes_people:
+        raise InputError(
+            f"--true-boxes: {options.path} is a package, which looks for people with its own detector; "
+            f"evaluate the checkpoint it was exported from"
         )
-        for precision in map(_precision, options.precision or [None])
-    ]
-    engine = f"{runtimes[0].engine} {runtimes[0].engine_version}"
-    return Subject(engine, runtimes[0].tasks, {runtime.precision: runtime for runtime in runtimes})
+    if not any("pose" in each.tasks for each in sets):
+        raise InputError("--true-boxes: is for task 'pose', which is not measured here; leave it out")
 
 
-def _precision(name: str | None) -> Precision | None:
-    for precision in PRECISIONS:
-        if name == precision:
-            return precision
-    if name is None:
-        return None
-    raise InputError(f"unknown precision {name!r}; expected {', '.join(PRECISIONS)}")
+def _measure(
+    each: EvaluationSet, tables: Mapping[str, ClassTable], model: Model, options: argparse.Namespace
+) -> tuple[Measurement, list[Picture]]:
+    """Run the model on one set of images; the worst of them where they are asked for."""
+    names = {**each.classes, **{task: table.names for task, table in tables.items()}}
+    worst = None
+    if options.worst is not None:
+        worst = WorstImages(
+            options.worst, each.metrics, names, lambda t: make_metric(t, each.metrics, names, tables.get(t))
+        )
+    with model.load(each.tasks) as subject, _progress(each.title, each.count) as step:
+        evaluations = evaluate(
+            subject.predictors,
+            each.read(),
+            each.tasks,
+            step,
+            each.classes,
+            metrics=each.metrics,
+            tables=tables,
+            people=true_people if options.true_boxes and "pose" in each.tasks else None,
+            watch=worst.add if worst is not None else None,
+        )
+    measurement = Measurement(each, subject.engine, evaluations)
+    for line in problem_lines(each.title, each.problems):
+        _note(line)
+    check_used(each, measurement.images)
+    for task, figures in measurement.first.metrics.items():
+        if not figures.get("images"):
+            _note(f"{each.title}: no image says anything about task {task!r}")
+    if worst is None:
+        return measurement, []
+    for task, count in worst.without.items():
+        _note(f"{TASKS[task].title}: {count} images have no figure of their own, and no picture")
+    return measurement, worst.pictures()
 
 
 @contextmanager
@@ -172,7 +225,8 @@ def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    text = TextColumn("{task.description}", markup=False)
+    columns = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     # It is drawn between frames only: a bar that redraws by itself would disturb the timing.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
         task = bar.add_task(label, total=total)
@@ -184,81 +238,19 @@ def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         yield step
 
 
-def _compare(evaluations: Mapping[str, Evaluation]) -> dict[str, Comparison]:
-    reference, *others = evaluations
-    first = evaluations[reference]
-    return {
-        name: Comparison(
-            kept={t: TASK_METRICS[t].kept(first.metrics[t], m) for t, m in evaluations[name].metrics.items()},
-            frame_time_ratio=time_ratio(first, evaluations[name]),
-        )
-        for name in others
-    }
-
-
-def _report(
-    options: argparse.Namespace,
-    subject: Subject,
-    evaluations: Mapping[str, Evaluation],
-    comparisons: Mapping[str, Comparison],
-) -> dict[str, Any]:
-    reference = next(iter(evaluations))
-    return {
-        "path": str(options.path),
-        "engine": subject.engine,
-        "scenes": {"first_seed": options.first_seed, "count": options.scenes, "size": SIZE},
-        "protocols": evaluations[reference].protocols,
-        "precisions": {
-            name: {"metrics": evaluation.metrics, "frame_ms": evaluation.percentiles()}
-            for name, evaluation in evaluations.items()
-        },
-        "compared_with": reference if comparisons else None,
-        "comparisons": {
-            name: {"kept": comparison.kept, "frame_time_ratio": comparison.frame_time_ratio}
-            for name, comparison in comparisons.items()
-        },
-    }
-
-
-def _print_tables(
-    options: argparse.Namespace,
-    subject: Subject,
-    evaluations: Mapping[str, Evaluation],
-    comparisons: Mapping[str, Comparison],
-) -> None:
+def _print(options: argparse.Namespace, measurements: Sequence[Measurement]) -> None:
     from rich.console import Console
-    from rich.table import Column, Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    last = options.first_seed + options.scenes - 1
-    console.print(f"{options.path} on {subject.engine}, scenes {options.first_seed} to {last}, {SIZE}x{SIZE}")
-    headings = [*evaluations, *(f"{name} keeps" for name in comparisons)]
-    table = Table("task", "figure", *(Column(heading, justify="right") for heading in headings))
-    for task in subject.tasks:
-        metrics = [evaluation.metrics[task] for evaluation in evaluations.values()]
-        for figure in dict.fromkeys(name for each in metrics for name in each):
-            if "/" in figure and not options.per_class:
-                continue
-            shares = [comparison.kept[task].get(figure) for comparison in comparisons.values()]
-            table.add_row(
-                TASKS[task].title,
-                figure,
-                *(_cell(figure, each.get(figure)) for each in metrics),
-                *("" if share is None else f"{100 * share:.2f} %" for share in shares),
-                style="bold" if figure in TASK_METRICS[task].headline else None,
-            )
-        table.add_section()
-    times = [evaluation.percentiles() for evaluation in evaluations.values()]
-    for percentile in times[0]:
-        table.add_row("frame time [ms]", percentile, *(f"{each[percentile]:.2f}" for each in times))
-    console.print(table)
-    for task, protocol in next(iter(evaluations.values())).protocols.items():
-        console.print(f"{TASKS[task].title}: {protocol}")
-    for name, comparison in comparisons.items():
-        console.print(f"frame time of {name} by that of {headings[0]}: {comparison.frame_time_ratio:.3f}")
+    if options.json:
+        scenes = None
+        if not options.data:
+            count = min(options.scenes, options.limit or options.scenes)
+            scenes = {"first_seed": options.first_seed, "count": count, "size": SIZE}
+        print(json.dumps(to_json(options.path, scenes, measurements), indent=2, allow_nan=False))
+    else:
+        console = Console(highlight=False, markup=False, soft_wrap=True)
+        print_tables(console, options.path, measurements, options.per_class, options.per_size)
 
 
-def _cell(figure: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(int(value)) if figure in COUNTS else f"{value:.4f}"
+def _note(text: str) -> None:
+    print(f"argus-eval: {text}", file=sys.stderr)

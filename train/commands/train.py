@@ -75,12 +75,13 @@ def train(arguments: argparse.Namespace) -> int:
     from torch.utils.data import DataLoader
 
     from argus_edge.train.batches import StepBatches, scene_source
-    from argus_edge.train.loop import Trainer, measure_scales, run
+    from argus_edge.train.loop import Trainer, measure_scales, run, stop_signal
     from argus_edge.train.processes import join_processes
+    from argus_edge.train.state import saved_steps
 
     device = _device(arguments.device)
     out: Path = arguments.out
-    if not arguments.resume and (out / "state.json").exists():
+    if not arguments.resume and saved_steps(out):
         raise InputError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
     torch.manual_seed(recipe.seed)
     place = join_processes(device)
@@ -98,12 +99,16 @@ def train(arguments: argparse.Namespace) -> int:
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
     )
-    if not place.leads:
-        run(trainer, loader, out, lambda _: None, lambda _: None)
-        return 0
-    with Journal(out, trainer, shlex.join(["argus-train", *arguments.argv])) as journal:
-        run(trainer, loader, out, journal.on_step, journal.on_validate)
-    print(out / "checkpoint")
+    with stop_signal() as stop:
+        if not place.leads:
+            run(trainer, loader, out, lambda _: None, lambda _: None, stop)
+            return 0
+        with Journal(out, trainer, shlex.join(["argus-train", *arguments.argv])) as journal:
+            finished = run(trainer, loader, out, journal.on_step, journal.on_validate, stop)
+    if finished:
+        print(out / "checkpoint")
+    else:
+        print(f"stopped after step {trainer.step}; --resume continues there", file=sys.stderr)
     return 0
 
 

@@ -27,11 +27,6 @@ class LabelledObject:
     mask: NDArray[np.bool_] | None = None  # (H, W); None where not asked for or not labelled
     keypoints: NDArray[np.float32] | None = None  # (17, 3) xy [px], integers are pixel centres; 0, 1, 2
 
-    @property
-    def visible_pixels(self) -> float:
-        """The area, by the name that metrics ask for."""
-        return self.area
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
@@ -77,7 +72,7 @@ class Example:
 
 # What a task is judged by; None where the example does not say.
 _TRUTHS: Final[Mapping[str, Callable[[Example], Any]]] = {
-    "det": lambda e: None if e.objects is None else e,
+    "det": lambda e: e.objects,
     "inst": lambda e: None if e.objects is None else e.instances(),
     "pan": lambda e: e.panoptic,
     "seg": lambda e: e.labels,

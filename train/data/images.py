@@ -1,18 +1,24 @@
 """Image files of data sets: pictures as RGB, label maps as stored. Every file is looked at with suspicion.
 
 Pillow reads them, as it tells a truncated file from a whole one, and gives the indices of a palette.
+
+Not seen, as no library tells: a JPEG whose middle is missing but whose end mark is there, and a PNG whose
+writer left rows out and closed it properly. Their missing part is grey or black.
 """
 
 from __future__ import annotations
 
 import io
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from argus_edge.errors import ImageError, first_line
 
@@ -20,63 +26,142 @@ MAX_BYTES: Final = 256 << 20
 MAX_PIXELS: Final = 1 << 27  # a picture of 11,600 x 11,600
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
+# By content, whatever the suffix says. Pillow knows more, some of which start other programs (EPS).
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+
+# EXIF orientation -> what turns the picture upright. (Pillow's exif_transpose also writes the EXIF block
+# anew, which fails if that is broken.)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DEEP_GREY: Final = ("I;16", "I;16L", "I;16B", "I")
+# Grey of few bits, which Pillow spreads over 0 to 255, by this factor.
+_SPREAD: Final = {"L;2": 85, "L;4": 17}
+
 
 def read_rgb(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB, whatever its mode: grey, palette, CMYK, transparent, 16 bits.
 
+    Transparency is dropped: hidden colours come out. Of an animation the first picture is taken.
+
     Args:
         path: the file.
-        size: (height, width) [px] that its annotations have, if they tell. A picture that says by EXIF that
-            it lies on its side is turned upright, unless only the unturned one has this size.
+        size: (height, width) [px] that its annotations have, if they tell. A picture that is turned or
+            mirrored according to its EXIF is set upright, unless only the one as stored has this size.
 
     Raises:
         ImageError: there is no such file, or it is no picture, is cut off, too large, or of another size.
+            The message does not name the file.
     """
-    with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        chosen = image if size is not None and upright.size != size[::-1] == image.size else upright
-        if size is not None and chosen.size != size[::-1]:
+    with _broken_files_as_image_errors():
+        image, _ = _decoded(path)
+        image = _upright(image, size)
+        if size is not None and image.size != size[::-1]:
             raise ImageError(
-                f"picture is {chosen.height}x{chosen.width} but its annotations are of {size[0]}x{size[1]}"
+                f"picture is {image.height}x{image.width} but its annotations are of {size[0]}x{size[1]}"
             )
-        return np.array(_deep_to_8_bits(chosen).convert("RGB"))
+        return np.array(_to_rgb(image))
 
 
 def read_map(path: Path) -> NDArray[Any]:
-    """A label map as stored: (H, W) uint8, uint16 or int32 values or palette indices, or (H, W, 3) uint8 RGB.
+    """A label map, value by value as stored, never turned.
 
-    Raises ImageError as `read_rgb` does.
+    Returns:
+        (H, W) uint8 of grey values, palette indices or 0 and 1, (H, W) uint16 or int32 of deeper grey, or
+        (H, W, 3) uint8 RGB. Transparency is dropped.
+
+    Raises:
+        ImageError: as `read_rgb`, and for a file whose values cannot be had exactly.
     """
-    with _opened(path) as image:
-        if image.mode in ("1", "LA", "RGBA"):
-            image = image.convert({"1": "L", "LA": "L", "RGBA": "RGB"}[image.mode])
-        return np.array(image)
+    with _broken_files_as_image_errors():
+        image, stored = _decoded(path)
+        if ";16" in stored and image.mode not in _DEEP_GREY:
+            raise ImageError("label map has several channels of 16 bits; expected 8 bits, or one channel")
+        if image.mode in _DEEP_GREY:
+            is_short = "I;16" in (image.mode[:4], stored[:4])  # older Pillow widens PNG's 16 bits to 32
+            return np.array(image, np.uint16 if is_short else np.int32)
+        if image.mode in ("LA", "RGBA"):
+            image = image.convert(image.mode[:-1])
+        if image.mode not in ("1", "L", "P", "RGB"):
+            raise ImageError(f"label map is {image.mode}; expected grey, a palette, RGB or whole numbers")
+        values: NDArray[np.uint8] = np.array(image, np.uint8) // np.uint8(_SPREAD.get(stored, 1))
+        return values
 
 
-def _opened(path: Path) -> Image.Image:
-    """The whole picture, decoded."""
+@contextmanager
+def _broken_files_as_image_errors() -> Iterator[None]:
+    """Whatever decoding raises, as ImageError, in words that do not change from one time to the next."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"file has {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-        data = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about harmless oddities of metadata
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"picture is {image.height}x{image.width}; at most {MAX_PIXELS} px are read")
-            image.load()
+            yield
     except ImageError:
         raise
-    except OSError as error:
-        raise ImageError(f"not a whole picture: {error.strerror or first_line(error)}") from error
+    except UnidentifiedImageError as error:  # its message has an address in memory
+        raise ImageError(f"not a picture, or only its first bytes; expected {', '.join(_FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"picture is too large; at most {MAX_PIXELS} px are read") from error
     except Exception as error:  # Pillow's decoders raise families of their own on broken files
-        raise ImageError(f"not a whole picture: {first_line(error)}") from error
-    return image
+        raise ImageError(f"picture is cut off or broken: {first_line(error)}") from error
 
 
-def _deep_to_8_bits(image: Image.Image) -> Image.Image:
-    """16 bits a pixel are scaled; `convert` would cut them off."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        values = np.array(image).astype(np.float32) * (255 / 65535)
-        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-    return image
+def _decoded(path: Path) -> tuple[Image.Image, str]:
+    """The whole picture, and how its pixels are stored, in Pillow's words ("L;4": grey of 4 bits)."""
+    contents = _contents(path)
+    image = Image.open(io.BytesIO(contents), formats=_FORMATS)
+    if image.format == "PNG":
+        image.verify()  # its checksums, which loading passes over; nothing else can be done with it then
+        image = Image.open(io.BytesIO(contents), formats=_FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"picture is {image.height}x{image.width}; at most {MAX_PIXELS} px are read")
+    arguments = image.tile[0][3] if image.tile else ""
+    stored = arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
+    image.load()
+    return image, stored
+
+
+def _contents(path: Path) -> bytes:
+    """The bytes of an ordinary file; a pipe or device could go on for ever."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ImageError("expected a picture; it is a folder, or no ordinary file")
+        if about.st_size > MAX_BYTES:
+            raise ImageError(f"file has {about.st_size} bytes; at most {MAX_BYTES} are read")
+        contents = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    if not contents:
+        raise ImageError("file is empty")
+    return contents
+
+
+def _upright(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    orientation = None
+    with suppress(Exception):  # a broken EXIF block says nothing; the picture is as good as any
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    if orientation not in _TURNS:
+        return image
+    on_its_side = orientation >= 5 and image.width != image.height
+    if size is not None and on_its_side and image.size == size[::-1]:
+        return image
+    return image.transpose(_TURNS[orientation])
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _DEEP_GREY:  # `convert` would cut the values off
+        values = np.array(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("picture has values of more than 16 bits; expected 8 or 16 bits")
+        return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("picture has values with fractions; expected 8 or 16 bits")
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # only Adobe's mark says "inverted", which Pillow takes for granted
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -67,7 +67,10 @@ def scene_example(scene: Scene, tasks: Collection[str]) -> Example:
 
 
 def _objects(scene: Scene, masks: bool) -> tuple[LabelledObject, ...]:
-    people = {person.instance_id: person.keypoints - _PIXEL_CENTRE for person in scene.people}
+    people = {
+        person.instance_id: np.where(person.keypoints[:, 2:] > 0, person.keypoints - _PIXEL_CENTRE, 0)
+        for person in scene.people
+    }
     return tuple(
         LabelledObject(
             thing.class_id,

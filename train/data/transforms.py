@@ -1,4 +1,7 @@
-"""Augmentation of one scene. Geometry changes image and labels alike; photometry only the image."""
+"""What a training sample is, and the augmentation of one rendered scene, which recipes of scenes replay.
+
+Geometry changes image and labels alike; photometry only the image. Other data sets: `augment`.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from argus_edge.runtime.persons import PERSON
 from argus_edge.train.data.heatmaps import jitter_boxes, swap_sides
-from argus_edge.train.data.scenes import Scene, SceneObject
+from argus_edge.train.data.scenes import Scene
 from argus_edge.train.data.scenes.targets import edge_map, image_class_of, panoptic, saliency_map
 
 MIN_INSIDE: Final = 0.3  # of a box's area, for the object to count in a crop
@@ -23,24 +26,27 @@ Place = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One training image with its labels, at the training size S [px].
+    """One training image with its labels, at the training size (H, W) [px].
 
-    `maps` holds what the tasks asked for need: seg, parse (S, S) uint8 classes, 255 = ignore; depth (S, S)
-    float32 [m], 0 = no surface; normal (S, S, 3) float32 unit vectors, 0 = no surface; sal, edge (S, S) uint8
-    0 or 1; inst, pan (S, S) int32 ids, 0 = none.
+    `maps` holds what the tasks asked for need: seg, parse (H, W) uint8 classes, 255 = ignore; depth (H, W)
+    float32 [m], 0 = unknown; normal (H, W, 3) float32 unit vectors, 0 = unknown; sal, edge (H, W) uint8
+    0 or 1, 255 = ignore; inst, pan (H, W) int32 ids, 0 = none. Masks that may overlap are in `masks` instead
+    of maps["inst"].
     """
 
-    image: NDArray[np.uint8]  # (S, S, 3) RGB
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
     boxes: NDArray[np.float32]  # (M, 4) cxcywh in [0, 1] of the objects well inside
     classes: NDArray[np.int64]  # (M,)
     instance_ids: NDArray[np.int64]  # (M,) in maps["inst"]
-    people: NDArray[
-        np.float32
-    ]  # (P, 17, 3) x, y [px] and visibility 0, 1, 2 of the people in `boxes`, in order
+    # (P, 17, 3) x, y [px] and visibility 0, 1, 2 of the people in `boxes`, in order; as in boxes, pixel i
+    # covers [i, i + 1)
+    people: NDArray[np.float32]
     regions: NDArray[np.float32]  # (P, 4) xyxy [px] around them, as inexact as a detector's while training
     maps: Mapping[str, NDArray[Any]]
     segments: Mapping[int, int] = field(default_factory=dict)  # id in maps["pan"] -> class, things first
     image_class: int = 0
+    name: str = ""  # of the image, for messages
+    masks: NDArray[np.bool_] | None = None  # (M, H, W)
 
 
 def make_sample(
@@ -73,19 +79,21 @@ def make_sample(
     corners, kept = _crop_boxes(scene, x, y, side)
     if flip:
         corners = np.stack([1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1)
-    boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
     objects = [scene.objects[i] for i in np.flatnonzero(kept)]
     ids = [o.instance_id for o in objects]
     return Sample(
         image if rng is None else jitter(image, rng),
-        boxes.astype(np.float32),
+        centred(corners).astype(np.float32),
         np.array([o.class_id for o in objects], np.int64),
         np.array(ids, np.int64),
         _people(scene, ids, (x, y, side), size, flip),
-        _regions(corners * size, objects, rng if "pose" in tasks else None),
+        regions_of(
+            (corners * size)[[o.class_name == PERSON for o in objects]], rng if "pose" in tasks else None
+        ),
         maps,
         {s.id: s.class_id for s in panoptic(scene)[1]} if "pan" in tasks else {},
         image_class_of(place(scene.labels)) if "cls" in tasks else 0,
+        name=f"scene {scene.seed}",
     )
 
 
@@ -127,17 +135,36 @@ def _people(
     people[..., :2] = (people[..., :2] - np.array([x, y], np.float32)) * np.float32(size / side)
     if flip:
         people[..., 0] = size - people[..., 0]
-        people = swap_sides(people.swapaxes(0, 1)).swapaxes(0, 1)
-    outside = ((people[..., :2] < 0) | (people[..., :2] >= size)).any(axis=-1)
-    people[outside, 2] = 0
-    return people
+        people = swap_sides_of(people)
+    return hide_outside(people, size, size)
 
 
-def _regions(
-    corners: NDArray[Any], objects: list[SceneObject], rng: np.random.Generator | None
-) -> NDArray[np.float32]:
-    people = corners[[o.class_name == PERSON for o in objects]].reshape(-1, 4)
-    return (people if rng is None else jitter_boxes(people, rng, BOX_SPREAD)).astype(np.float32)
+def swap_sides_of(people: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keypoints (P, 17, 3) with left and right exchanged, as in a mirrored picture."""
+    swapped: NDArray[np.float32] = swap_sides(people.swapaxes(0, 1)).swapaxes(0, 1)
+    return swapped
+
+
+def hide_outside(people: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Keypoints (P, 17, 3) with visibility 0 where they lie outside of a picture (height, width) [px]."""
+    xy: NDArray[np.float32] = people[..., :2]
+    outside = np.any((xy < 0) | (xy >= np.array([width, height])), axis=-1)
+    hidden: NDArray[np.float32] = people.copy()
+    hidden[outside, 2] = 0
+    return hidden
+
+
+def centred(corners: NDArray[Any]) -> NDArray[Any]:
+    """Boxes (N, 4) xyxy -> cxcywh, in the same unit."""
+    low, high = corners[:, :2], corners[:, 2:]
+    boxes: NDArray[Any] = np.concatenate([(low + high) / 2, high - low], axis=1)
+    return boxes
+
+
+def regions_of(people: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.float32]:
+    """Boxes (P, 4) xyxy [px] of people, as inexact as a detector's unless `rng` is None."""
+    boxes = people.reshape(-1, 4)
+    return (boxes if rng is None else jitter_boxes(boxes, rng, BOX_SPREAD)).astype(np.float32)
 
 
 def jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

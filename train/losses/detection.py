@@ -15,6 +15,7 @@ from argus_edge.errors import TrainingError
 from argus_edge.train.losses.masks import PointSettings, mask_costs, mask_losses
 from argus_edge.train.losses.matching import assign
 from argus_edge.train.model.decoders.mask_dino import Denoising, DetectionOutputs, Prediction, to_corners
+from argus_edge.train.processes import objects_in
 
 ALPHA, GAMMA = 0.25, 2.0
 
@@ -193,7 +194,7 @@ def detection_loss(
     are compared (None: torch's own).
     """
     weights = weights or DetectionWeights()
-    objects = float(max(1, sum(len(t.labels) for t in targets)))
+    objects = objects_in(sum(len(t.labels) for t in targets))
     total = torch.zeros((), device=outputs.encoder.logits.device)
     for prediction in outputs.layers:
         pairs = match(prediction, targets, weights, generator)

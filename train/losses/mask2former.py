@@ -14,6 +14,7 @@ from torch.nn import functional
 from argus_edge.train.losses.masks import MaskTargets, PointSettings, mask_costs, mask_losses
 from argus_edge.train.losses.matching import assign
 from argus_edge.train.model.decoders.mask2former import MaskPrediction
+from argus_edge.train.processes import objects_in
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def mask2former_loss(
     `generator` (on the CPU) draws the points.
     """
     weights, points = weights or Mask2FormerWeights(), points or PointSettings()
-    objects = float(max(1, sum(len(target.labels) for target in targets)))
+    objects = objects_in(sum(len(target.labels) for target in targets))
     losses = []
     for prediction in outputs:
         pairs = match_masks(prediction, targets, weights, points, generator)

@@ -8,7 +8,7 @@ from argus_edge.train.metrics.edges import NYUD, PASCAL_CONTEXT, EdgeMetrics, Ed
 from argus_edge.train.metrics.keypoint_ap import KeypointAP, PoseTruth
 from argus_edge.train.metrics.mask_ap import InstanceTruth, MaskAP
 from argus_edge.train.metrics.mean_iou import MeanIoU
-from argus_edge.train.metrics.metric import COUNTS, Metric
+from argus_edge.train.metrics.metric import COUNTS, Metric, is_of_class, is_of_size
 from argus_edge.train.metrics.normals import NormalMetrics
 from argus_edge.train.metrics.panoptic_quality import PanopticQuality, PanopticTruth, TrueSegment
 from argus_edge.train.metrics.saliency import ATRC, INVPT, MTI_NET, SOD, SaliencyMetrics, SaliencyProtocol
@@ -47,4 +47,6 @@ __all__ = [
     "TaskMetric",
     "TrueSegment",
     "VocMeanAP",
+    "is_of_class",
+    "is_of_size",
 ]

@@ -13,7 +13,7 @@ from argus_edge.train.metrics.metric import check_classes
 
 
 class TrueObject(Protocol):
-    """One object of the truth. One that has an attribute `crowd` which is true stands for several."""
+    """One object of the truth."""
 
     @property
     def class_id(self) -> int:
@@ -26,17 +26,13 @@ class TrueObject(Protocol):
         ...
 
     @property
-    def visible_pixels(self) -> int:
+    def area(self) -> float:
         """Area of its mask [px]: COCO sorts objects into small, medium and large by it, not by the box."""
         ...
 
-
-class BoxTruth(Protocol):
-    """Anything with objects: a rendered scene, or a sample of a dataset."""
-
     @property
-    def objects(self) -> Sequence[TrueObject]:
-        """The objects to be found; none is fine."""
+    def crowd(self) -> bool:
+        """Whether it stands for several."""
         ...
 
 
@@ -60,16 +56,16 @@ class BoxAP:
         """Names the protocol."""
         return f"COCO box AP@[.50:.95], pycocotools, maxDets {MAX_DETECTIONS}"
 
-    def update(self, result: Detections, truth: BoxTruth) -> None:
+    def update(self, result: Detections, truth: Sequence[TrueObject]) -> None:
         """Add one image: detections with boxes (N, 4) xyxy [px] and the true objects, both in its own frame.
 
-        Raises InputError when the detections were made with other classes than this metric's.
+        Raises InputError when the detections were made with other classes than this metric's, or an object
+        has none of them.
         """
         check_classes("det", result.class_names, self.class_names)
         self._rows.next_image()
-        for item in truth.objects:
-            area, crowd = float(item.visible_pixels), bool(getattr(item, "crowd", False))
-            self._rows.add_true(item.class_id, area, crowd, bbox=xywh(item.box))
+        for item in truth:
+            self._rows.add_true(item.class_id, item.area, item.crowd, bbox=xywh(item.box))
         for box, score, class_id in zip(result.boxes, result.scores, result.classes, strict=True):
             x, y, width, height = xywh(box)
             self._rows.add_found(class_id, width * height, score, bbox=[x, y, width, height])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.dependencies import require
+from argus_edge.errors import InputError
 
 MAX_DETECTIONS: Final = 100
 # The order of COCOeval.stats for boxes and masks.
@@ -52,7 +53,12 @@ class CocoRows:
         self._images.append({"id": len(self._images) + 1, "height": height, "width": width})
 
     def add_true(self, class_id: int, area: float, crowd: bool = False, **fields: Any) -> None:
-        """Add a true object of `area` [px]; what is found inside a crowd is neither right nor wrong."""
+        """Add a true object of `area` [px]; what is found inside a crowd is neither right nor wrong.
+
+        Raises InputError for a class that there is not, which pycocotools would pass over.
+        """
+        if not 0 <= class_id < len(self.class_names):
+            raise InputError(f"true object of class {class_id} but there are {len(self.class_names)} classes")
         row = self._row(self._truth, class_id, area) | {"iscrowd": int(crowd)}
         self._truth.append(row | fields)
 
@@ -86,7 +92,8 @@ class CocoRows:
             for rows in (self._truth, self._found):
                 side = self._coco.COCO()
                 side.dataset = {"images": self._images, "categories": categories}
-                side.dataset["annotations"] = [dict(row) for row in rows]  # pycocotools writes into them
+                # Not copied: what pycocotools writes into them is the same each time.
+                side.dataset["annotations"] = rows
                 side.createIndex()
                 sides.append(side)
             evaluation = self._cocoeval.COCOeval(*sides, iouType=self.kind)

@@ -7,7 +7,7 @@ as Bhat et al., "AdaBins", CVPR 2021 report them for NYU Depth V2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,6 @@ from argus_edge.results import DenseMap
 
 EIGEN_CROP: Final = (slice(45, 471), slice(41, 601))  # rows, columns of the 480x640 NYU frame
 EIGEN_SIZE: Final = (480, 640)
-
-
-class DepthTruth(Protocol):
-    """Anything with a depth map: a rendered scene, or a sample of a dataset."""
-
-    @property
-    def depth(self) -> NDArray[Any]:
-        """z-depth (H, W) [m]; 0, infinite or NaN where there is none."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,12 +61,12 @@ class DepthMetrics:
         """Names the protocol."""
         return str(self.settings)
 
-    def update(self, result: DenseMap, truth: DepthTruth | NDArray[Any]) -> None:
-        """Add one image: predicted and true z-depth (H, W) [m], the true one plain or as `depth`.
+    def update(self, result: DenseMap, truth: NDArray[Any]) -> None:
+        """Add one image: predicted and true z-depth (H, W) [m]; 0, infinite or NaN where there is no truth.
 
         Raises InputError when the sizes differ, or the Eigen crop is asked of frames that are not 480x640.
         """
-        predicted, true = np.asarray(result.values), np.asarray(getattr(truth, "depth", truth))
+        predicted, true = np.asarray(result.values), np.asarray(truth)
         if predicted.shape != true.shape:
             raise InputError(
                 f"depth map is {predicted.shape} but the truth {true.shape}; sizes must be equal"

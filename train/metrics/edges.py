@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.results import DenseMap
-from argus_edge.train.metrics.matching import count_matches
+from argus_edge.train.metrics.matching import Matcher
 from argus_edge.train.metrics.thinning import thin
+
+IGNORE: Final = 255
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class EdgeMetrics:
     counts pooled over the set at one threshold for all images, oisF with the best threshold of each. AP is
     the area under the pooled curve, between recall 0, with the precision of the lowest recall measured, and
     the highest; SEISM's leaves the first part out. No suppression of non-maxima comes before: maps that need
-    it should come with it. Only counts are kept per image. Without a true boundary pixel only the counts
+    it should come with it. Pixels whose truth is 255 do not count, whatever is predicted there. Only counts
+    are kept. Without a true boundary pixel only the counts
     remain; without predictions the figures are 0.
     """
 
@@ -69,16 +72,22 @@ class EdgeMetrics:
         return str(self.settings)
 
     def update(self, result: DenseMap, truth: NDArray[Any]) -> None:
-        """Add one image: probability of a boundary (H, W) in [0, 1], and the true ones (H, W), not 0 on them.
+        """Add one image: probability of a boundary (H, W) in [0, 1], and truth (H, W): 1 on one, 0 not, 255
+        unknown.
 
-        Raises InputError when the sizes differ.
+        Raises InputError when the sizes differ or the truth holds something else.
         """
-        predicted, true = np.asarray(result.values), np.asarray(truth).astype(bool)
-        if predicted.shape != true.shape:
-            raise InputError(f"edge map is {predicted.shape} but the truth {true.shape}; sizes must be equal")
+        predicted, labels = np.asarray(result.values), np.asarray(truth)
+        if predicted.shape != labels.shape:
+            raise InputError(
+                f"edge map is {predicted.shape} but the truth {labels.shape}; sizes must be equal"
+            )
+        true, known = labels == 1, labels != IGNORE
+        if not (true | (labels == 0))[known].all():
+            raise InputError(f"edge truth must be 0, 1 or {IGNORE}, got {np.unique(labels)[:5].tolist()}")
         if self.settings.thin_truth:
             true = thin(true)
-        distance = self.settings.tolerance * math.hypot(*true.shape)
+        matcher = Matcher(true, self.settings.tolerance * math.hypot(*true.shape))
         counts = np.zeros_like(self.pooled)
         counts[:, 2] = np.count_nonzero(true)
         size = -1
@@ -88,8 +97,8 @@ class EdgeMetrics:
             if size == (size := int(np.count_nonzero(above))):
                 counts[i] = counts[i - 1]
             elif size:
-                lines = thin(above)
-                counts[i, :2] = count_matches(lines, true, distance), np.count_nonzero(lines)
+                lines = thin(above) & known
+                counts[i, :2] = matcher.count(lines), np.count_nonzero(lines)
         self._images += 1
         self.pooled += counts
         # Of equals the lowest threshold, as the benchmark does; it matters where nothing is matched.

@@ -48,7 +48,7 @@ class MaskAP:
     def update(self, result: Instances, truth: InstanceTruth) -> None:
         """Add one image: instances with masks (N, H, W) bool, and the true ones at the same size.
 
-        Raises InputError when classes or sizes differ.
+        Raises InputError when classes or sizes differ, or a true class is none of them.
         """
         check_classes("inst", result.class_names, self.class_names)
         height, width = truth.masks.shape[1:]

@@ -7,53 +7,83 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.int32]
 NONE = -1
 
 
-def count_matches(found: NDArray[Any], true: NDArray[Any], distance: float) -> int:
-    """How many pixels of two masks (H, W) can be paired one to one, `distance` [px] apart at most.
+class Matcher:
+    """Pairs the pixels of masks, one mask after another, with those of one true mask (H, W).
 
-    The count of the BSDS benchmark's correspondPixels: leaving a pixel out costs there a hundred times what
-    the longest pair costs, so that no pair is given up for shorter ones. Exact, by shortest augmenting paths
-    from all unmatched pixels at once (Azad, Buluc and Pothen, "Computing Maximum Cardinality Matchings in
-    Parallel on Bipartite Graphs via Tree-Grafting", TPDS 2017).
+    Pairs are one to one and `distance` [px] apart at most; as many as can be are made. That is the count of
+    the BSDS benchmark's correspondPixels: leaving a pixel out costs there a hundred times what the longest
+    pair costs, so that no pair is given up for shorter ones. Exact, by shortest augmenting paths from all
+    unmatched pixels at once (Azad, Buluc and Pothen, "Computing Maximum Cardinality Matchings in Parallel on
+    Bipartite Graphs via Tree-Grafting", TPDS 2017). The search begins with the pairs of the mask before,
+    which saves most of it where masks differ little.
     """
-    found, true = np.asarray(found, bool), np.asarray(true, bool)
-    if not (found.any() and true.any()):
-        return 0
-    near = _neighbours(found, true, distance)
-    of_found, of_true = _greedy(near, int(np.count_nonzero(true)))
-    while _augment(near, of_found, of_true):
-        pass
-    return int(np.count_nonzero(of_found != NONE))
+
+    def __init__(self, true: NDArray[Any], distance: float) -> None:
+        true = np.asarray(true, bool)
+        self._reach = int(distance)
+        steps = np.arange(-self._reach, self._reach + 1)
+        y, x = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
+        squares = y * y + x * x
+        order = np.argsort(squares, kind="stable")
+        order = order[squares[order] <= distance * distance]
+        self._true_count = int(np.count_nonzero(true))
+        # The number of each true pixel, with a border so that no offset leaves the array.
+        numbers = np.full(np.add(true.shape, 2 * self._reach), NONE, np.int32)
+        rows, columns = np.nonzero(true)
+        numbers[rows + self._reach, columns + self._reach] = np.arange(self._true_count)
+        self._width = true.shape[1] + 2 * self._reach
+        self._numbers = numbers.ravel()
+        self._offsets = (y[order] * self._width + x[order]).astype(np.intp)
+        self._partners = np.full(true.shape, NONE, np.int32)  # of the last mask's pixels
+
+    def count(self, found: NDArray[Any]) -> int:
+        """How many pixels of a mask (H, W) can be paired."""
+        found = np.asarray(found, bool)
+        near = self._neighbours(found)
+        of_found = self._partners[found]
+        of_true = np.full(self._true_count, NONE, np.int32)
+        kept = np.flatnonzero(of_found != NONE)
+        of_true[of_found[kept]] = kept
+        _greedy(near, of_found, of_true)
+        while _augment(near, of_found, of_true):
+            pass
+        self._partners.fill(NONE)
+        self._partners[found] = of_found
+        return int(np.count_nonzero(of_found != NONE))
+
+    def _neighbours(self, found: NDArray[np.bool_]) -> Ids:
+        """Mask (H, W) -> for each found pixel the true ones in reach, nearest first, then NONE."""
+        rows, columns = np.nonzero(found)
+        places = (rows + self._reach) * self._width + columns + self._reach
+        wide = self._numbers.take(places[:, None] + self._offsets)
+        pixels, offsets = _places(wide != NONE)
+        counts = np.bincount(pixels, minlength=len(wide))
+        first = counts.cumsum() - counts
+        near = np.full((len(wide), counts.max(initial=0)), NONE, np.int32)
+        near[pixels, np.arange(pixels.size) - first[pixels]] = wide[pixels, offsets]
+        return near
 
 
-def _neighbours(found: NDArray[np.bool_], true: NDArray[np.bool_], distance: float) -> Ids:
-    """Found pixels x offsets within `distance`, nearest first -> index of the true pixel there or NONE."""
-    reach = int(distance)
-    steps = np.arange(-reach, reach + 1)
-    y, x = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
-    squares = y * y + x * x
-    order = np.argsort(squares, kind="stable")
-    order = order[squares[order] <= distance * distance]
-    index = np.full(np.add(true.shape, 2 * reach), NONE)
-    index[reach : reach + true.shape[0], reach : reach + true.shape[1]][true] = np.arange(true.sum())
-    rows, columns = np.nonzero(found)
-    near: Ids = index[rows[:, None] + (y[order] + reach), columns[:, None] + (x[order] + reach)]
-    return near
+def count_matches(found: NDArray[Any], true: NDArray[Any], distance: float) -> int:
+    """How many pixels of two masks (H, W) can be paired one to one, `distance` [px] apart at most."""
+    return Matcher(true, distance).count(found)
 
 
-def _greedy(near: Ids, true_count: int) -> tuple[Ids, Ids]:
-    """Pair what is free, nearest first -> partner of each found and of each true pixel, or NONE."""
-    of_found, of_true = np.full(len(near), NONE), np.full(true_count, NONE)
+def _greedy(near: Ids, of_found: Ids, of_true: Ids) -> None:
+    """Pair in place what is free, nearest first. The partner of each found and true pixel, or NONE."""
+    pixels = np.flatnonzero(of_found == NONE)
     for column in near.T:
-        # One offset moves no two pixels to the same place: its pairs never compete.
-        pixels = np.flatnonzero((of_found == NONE) & (column != NONE))
-        pixels = pixels[of_true[column[pixels]] == NONE]
-        of_found[pixels] = column[pixels]
-        of_true[column[pixels]] = pixels
-    return of_found, of_true
+        pixels = pixels[column[pixels] != NONE]
+        wanted = column[pixels]
+        free = np.flatnonzero(of_true[wanted] == NONE)
+        chosen, first = np.unique(wanted[free], return_index=True)
+        of_true[chosen] = pixels[free[first]]
+        of_found[pixels[free[first]]] = chosen
+        pixels = pixels[of_found[pixels] == NONE]
 
 
 def _augment(near: Ids, of_found: Ids, of_true: Ids) -> bool:
@@ -68,7 +98,7 @@ def _augment(near: Ids, of_found: Ids, of_true: Ids) -> bool:
     frontier = np.flatnonzero(root != NONE)
     while frontier.size:
         targets = near[frontier]
-        rows, columns = np.nonzero((targets != NONE) & (parent[targets] == NONE))
+        rows, columns = _places((targets != NONE) & (parent[targets] == NONE))
         reached, first = np.unique(targets[rows, columns], return_index=True)
         parent[reached] = frontier[rows[first]]
         roots = root[parent[reached]]
@@ -85,3 +115,9 @@ def _augment(near: Ids, of_found: Ids, of_true: Ids) -> bool:
         of_found[pixels], of_true[place] = place, pixels
         place = previous[previous != NONE]
     return augmented
+
+
+def _places(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Mask (N, M) -> rows and columns of what is set; np.nonzero takes three times as long over two axes."""
+    rows, columns = np.divmod(np.flatnonzero(mask), max(mask.shape[1], 1))
+    return rows, columns

@@ -6,7 +6,7 @@ Everingham et al., "The PASCAL VOC Challenge", IJCV 2015; counts as mmsegmentati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,7 @@ from argus_edge.results import LabelMap
 from argus_edge.train.metrics.metric import check_classes
 
 IGNORE: Final = 255
-
-
-class LabelTruth(Protocol):
-    """Anything with a label map: a rendered scene, or a sample of a dataset."""
-
-    @property
-    def labels(self) -> NDArray[Any]:
-        """Class ids (H, W) of an integer type, `IGNORE` where the truth does not say."""
-        ...
+NO_CLASS: Final = 255  # in predictions
 
 
 class MeanIoU:
@@ -33,29 +25,52 @@ class MeanIoU:
     Pixels are pooled over the set, not averaged per image, and pixels whose truth is `ignore` do not count,
     whatever is predicted there. A class that occurs in neither truth nor prediction has no IoU and does not
     enter the mean; one that is predicted but never true has IoU 0 and does. Mean class accuracy is over
-    the classes that occur in the truth. With every pixel ignored only the counts remain.
+    the classes that occur in the truth. A pixel predicted to be of no class (255) is wrong for its true class
+    and for no other. With every pixel ignored only the counts remain.
+
+    With `counted`, for data that has only some of the model's classes, just these class indices have an IoU
+    and an accuracy and enter the means. Nothing else changes: a pixel predicted as another class is still
+    wrong for its true class and for pixel accuracy.
     """
 
-    def __init__(self, class_names: Sequence[str], ignore: int = IGNORE, task: str = "seg") -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        ignore: int = IGNORE,
+        task: str = "seg",
+        counted: Sequence[int] | None = None,
+    ) -> None:
+        """Raises InputError when `counted` names no class, or one that there is not."""
         self.task = task  # named when classes differ
         self.class_names = tuple(class_names)
         self.ignore = ignore
+        count = len(self.class_names)
+        self.counted = tuple(range(count)) if counted is None else tuple(sorted(set(counted)))
+        if counted is not None and (not self.counted or not set(self.counted) <= set(range(count))):
+            raise InputError(
+                f"classes to be counted are {list(counted)}; expected indices of {count} classes"
+            )
         self._images = 0
-        size = (len(self.class_names), len(self.class_names))
+        size = (count, count)
         self.confusion: NDArray[np.int64] = np.zeros(size, np.int64)  # [truth, prediction] in pixels
+        self._unnamed: NDArray[np.int64] = np.zeros(count, np.int64)  # [truth] pixels predicted as no class
 
     @property
     def protocol(self) -> str:
         """Names the protocol."""
-        return f"mIoU, pooled confusion matrix, {self.ignore} ignored, classes that never occur left out"
+        count, every = len(self.counted), len(self.class_names)
+        some = "" if count == every else f", {count} of {every} classes counted"
+        return (
+            f"mIoU, pooled confusion matrix, {self.ignore} ignored, classes that never occur left out{some}"
+        )
 
-    def update(self, result: LabelMap, truth: LabelTruth | NDArray[Any]) -> None:
-        """Add one image: predicted labels (H, W) and true labels (H, W), class ids, plain or as `labels`.
+    def update(self, result: LabelMap, truth: NDArray[Any]) -> None:
+        """Add one image: predicted labels (H, W) and true labels (H, W), class ids, `ignore` where unknown.
 
         Raises InputError when classes or sizes differ, or an id that counts is no class.
         """
         check_classes(self.task, result.class_names, self.class_names)
-        predicted, true = np.asarray(result.labels), np.asarray(getattr(truth, "labels", truth))
+        predicted, true = np.asarray(result.labels), np.asarray(truth)
         if predicted.shape != true.shape:
             raise InputError(
                 f"label map is {predicted.shape} but the truth {true.shape}; sizes must be equal"
@@ -63,21 +78,28 @@ class MeanIoU:
         kept = true != self.ignore
         count = len(self.class_names)
         true, predicted = true[kept].astype(np.int64), predicted[kept].astype(np.int64)
-        for name, ids in (("predicted", predicted), ("true", true)):
+        named = predicted != NO_CLASS
+        for name, ids in (("predicted", predicted[named]), ("true", true)):
             if ids.size and not 0 <= ids.min() <= ids.max() < count:
                 raise InputError(f"{name} labels span {ids.min()}..{ids.max()} but there are {count} classes")
         self._images += 1
-        self.confusion += np.bincount(true * count + predicted, minlength=count**2).reshape(count, count)
+        pairs = true[named] * count + predicted[named]
+        self.confusion += np.bincount(pairs, minlength=count**2).reshape(count, count)
+        self._unnamed += np.bincount(true[~named], minlength=count)
 
     def result(self) -> dict[str, float]:
         """`mIoU`, `mean_accuracy`, `pixel_accuracy`, `IoU/<class>` for classes that occur, and the counts."""
-        hit = np.diag(self.confusion)
-        true, union = self.confusion.sum(1), self.confusion.sum(1) + self.confusion.sum(0) - hit
+        hit, true = np.diag(self.confusion), self.confusion.sum(1) + self._unnamed
+        union = true + self.confusion.sum(0) - hit
+        pixels = int(true.sum())
         figures: dict[str, float] = {}
-        if true.sum():
-            iou = {self.class_names[i]: float(hit[i] / union[i]) for i in np.flatnonzero(union)}
-            figures["mIoU"] = float(np.mean(list(iou.values())))
-            figures["mean_accuracy"] = float(np.mean(hit[true > 0] / true[true > 0]))
-            figures["pixel_accuracy"] = float(hit.sum() / true.sum())
+        if pixels:
+            iou = {self.class_names[i]: float(hit[i] / union[i]) for i in self.counted if union[i]}
+            accuracy = [hit[i] / true[i] for i in self.counted if true[i]]
+            if iou:
+                figures["mIoU"] = float(np.mean(list(iou.values())))
+            if accuracy:
+                figures["mean_accuracy"] = float(np.mean(accuracy))
+            figures["pixel_accuracy"] = float(hit.sum() / pixels)
             figures |= {f"IoU/{name}": value for name, value in iou.items()}
-        return figures | {"images": float(self._images), "pixels": float(true.sum())}
+        return figures | {"images": float(self._images), "pixels": float(pixels)}

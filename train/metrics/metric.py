@@ -9,6 +9,7 @@ from argus_edge.errors import InputError
 
 COUNTS: Final = frozenset({"images", "objects", "detections", "pixels"})
 """Entries of a result that are whole numbers of things, not figures."""
+SIZES: Final = ("_small", "_medium", "_large")
 
 Result = TypeVar("Result", contravariant=True)
 Truth = TypeVar("Truth", contravariant=True)
@@ -19,7 +20,8 @@ class Metric(Protocol[Result, Truth]):
 
     A figure that nothing could be measured for (AP of large objects where no object is large, RMSE where no
     pixel has depth) is left out of `result()`: it is neither NaN nor a number somebody might believe. Counts
-    are always there. Figures of one class are named `figure/class`, for example `IoU/person`.
+    are always there. Figures of one class are named `figure/class`, for example `IoU/person`, those of one
+    size end in `_small`, `_medium` or `_large`.
     """
 
     @property
@@ -34,6 +36,16 @@ class Metric(Protocol[Result, Truth]):
     def result(self) -> dict[str, float]:
         """Figures over everything added so far; finite floats only."""
         ...
+
+
+def is_of_class(figure: str) -> bool:
+    """Whether a figure's name says that it stands for one class only, for example `IoU/person`."""
+    return "/" in figure
+
+
+def is_of_size(figure: str) -> bool:
+    """Whether a figure's name says that it stands for objects of one size only, for example `AP_small`."""
+    return figure.endswith(SIZES) and not is_of_class(figure)
 
 
 def check_classes(task: str, predicted: Sequence[str], expected: Sequence[str]) -> None:

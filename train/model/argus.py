@@ -42,6 +42,29 @@ class BoxesOnly(nn.Module):
         return self.decoder.infer_boxes(features)  # type: ignore[operator, no-any-return]
 
 
+class Pyramid(nn.Module):
+    """Backbone and adapter as one module: image (B, 3, H, W) -> F0..F3.
+
+    `whole`: every parameter takes part in the backward pass, as data-parallel training expects, also those of
+    the ViT that nothing reads.
+    """
+
+    def __init__(self, backbone: Backbone, adapter: Adapter, whole: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.adapter, self.whole = backbone, adapter, whole
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        finest, *others = self.adapter(image, self.backbone)
+        return [with_all(self, finest) if self.whole else finest, *others]
+
+
+def with_all(module: nn.Module, value: Tensor) -> Tensor:
+    """`value`, which now depends on every trained parameter of the module, if only by nothing."""
+    if not value.requires_grad:
+        return value
+    return value + 0 * sum(p.sum() for p in module.parameters() if p.requires_grad)
+
+
 class Argus(nn.Module):
     """Receives finished parts; `model/build.py` makes them."""
 

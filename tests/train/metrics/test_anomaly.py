@@ -61,6 +61,35 @@ def test_each_category_is_measured_with_its_own_map() -> None:
     assert (figures["images"], figures["pixels"]) == (40, 40 * 42)
 
 
+def test_the_models_categories_may_be_others_in_another_order() -> None:
+    random = np.random.default_rng(1)
+    images = []
+    for index in range(12):
+        mask = (random.random((4, 5)) < 0.3) & (index % 4 < 2)
+        images.append((random.normal(size=(2, 4, 5)), random.normal(size=2), KINDS[index % 2], mask))
+    expected = measure(*((anomaly(m, s), AnomalyTruth(k, t)) for m, s, k, t in images))
+    metric = AnomalyAUROC(("leather", "screw", "never"))
+    for maps, scores, kind, mask in images:
+        maps, scores = np.stack([maps[1], 0 * maps[0], maps[0]]), np.array([scores[1], 0, scores[0]])
+        found = AnomalyMap(maps.astype(np.float32), scores.astype(np.float32), ("screw", "zipper", "leather"))
+        metric.update(found, AnomalyTruth(kind, mask))
+    assert metric.result() == expected
+    nut = AnomalyAUROC(("nut",))
+    with pytest.raises(InputError, match="category is 'nut' but the model's are leather, screw; evaluate it"):
+        nut.update(anomaly(np.zeros((2, 1, 2)), (0, 0)), AnomalyTruth("nut", np.zeros((1, 2))))
+
+
+def test_asking_between_images_changes_nothing() -> None:
+    random = np.random.default_rng(2)
+    rows = [(anomaly(random.normal(size=(2, 3, 4)), (0.1 * i, 0)), i % 2) for i in range(6)]
+    images = [(found, AnomalyTruth("leather", np.eye(3, 4) * bad)) for found, bad in rows]
+    metric = AnomalyAUROC(KINDS)
+    for found, true in images:
+        metric.update(found, true)
+        metric.result()
+    assert metric.result() == measure(*images)
+
+
 def test_a_category_without_both_kinds_is_left_out() -> None:
     good, bad = np.zeros((1, 2), bool), np.array([[True, False]])
     maps = np.array([[[0.9, 0.1]], [[0.0, 0.0]]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ def measure(
 ) -> dict[str, float]:
     metric = DepthMetrics(protocol)
     for predicted, true in images:
-        metric.update(DenseMap(predicted, "m"), SimpleNamespace(depth=true))
+        metric.update(DenseMap(predicted, "m"), true)
     return metric.result()
 
 
@@ -86,14 +85,34 @@ def test_sizes_must_agree() -> None:
         measure((flat(1), flat(1, (5, 4))))
 
 
-def test_random_maps_against_a_plain_computation() -> None:
-    random = np.random.default_rng(0)
-    images = [(random.uniform(0.5, 9, (9, 8)), random.uniform(0.5, 9, (9, 8))) for _ in range(4)]
-    figures = measure(*((p.astype(np.float32), t.astype(np.float32)) for p, t in images))
-    rmse = np.mean([math.sqrt(np.mean((p - t) ** 2)) for p, t in images])
-    delta2 = np.mean([np.mean(np.maximum(p / t, t / p) < 1.25**2) for p, t in images])
-    assert figures["RMSE"] == pytest.approx(rmse, rel=1e-6)
-    assert figures["delta2"] == pytest.approx(delta2)
+@pytest.mark.parametrize("average", ["image", "pixel"])
+@pytest.mark.parametrize("crop", ["none", "eigen"])
+@pytest.mark.parametrize("seed", range(2))
+def test_random_maps_against_a_plain_computation(seed: int, crop: str, average: str) -> None:
+    random = np.random.default_rng(seed)
+    images = [random.uniform(0.5, 11, (2, 480, 640)).astype(np.float32) for _ in range(3)]
+    images[1][1][random.random((480, 640)) < 0.7] = 0  # fewer pixels than the others
+    figures = measure(
+        *((predicted, true) for predicted, true in images),
+        protocol=DepthProtocol(average=average, crop=crop),  # type: ignore[arg-type]
+    )
+    rows = []
+    for predicted, true in images:
+        if crop == "eigen":
+            predicted, true = predicted[45:471, 41:601], true[45:471, 41:601]
+        counts = (true > 1e-3) & (true < 10)
+        rows.append((predicted[counts].astype(np.float64).clip(1e-3, 10), true[counts].astype(np.float64)))
+    if average == "pixel":
+        rows = [(np.concatenate([p for p, _ in rows]), np.concatenate([t for _, t in rows]))]
+    expected = {
+        "RMSE": np.mean([np.sqrt(np.mean((p - t) ** 2)) for p, t in rows]),
+        "abs_rel": np.mean([np.mean(np.abs(p - t) / t) for p, t in rows]),
+        "log10": np.mean([np.mean(np.abs(np.log10(p) - np.log10(t))) for p, t in rows]),
+    }
+    for i in (1, 2, 3):
+        expected[f"delta{i}"] = np.mean([np.mean(np.maximum(p / t, t / p) < 1.25**i) for p, t in rows])
+    assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert figures["pixels"] == sum(t.size for _, t in rows)
 
 
 def test_the_protocol_says_every_choice() -> None:

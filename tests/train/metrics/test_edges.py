@@ -90,9 +90,20 @@ def test_nothing_predicted_and_nothing_true() -> None:
     assert measure(SECOND, (FIRST[0], lines())).result()["oisF"] == pytest.approx(20 / (10 + 30 + 10))
 
 
-def test_sizes_must_agree() -> None:
+def test_what_the_truth_does_not_say_does_not_count() -> None:
+    true = lines((10, slice(2, 10), 1))
+    true[12:] = 255
+    predicted = lines((10, slice(2, 10), 1), (4, slice(12, 18), 1), (16, slice(14, 20), 1))
+    metric = measure((predicted, true))
+    assert metric.pooled.tolist() == [[8, 8, 8]] * 9
+    assert metric.result()["odsF"] == 1
+
+
+def test_bad_maps_are_refused() -> None:
     with pytest.raises(InputError, match=r"\(20, 20\) but the truth \(3, 3\)"):
         measure((lines(), np.zeros((3, 3), np.float32)))
+    with pytest.raises(InputError, match=r"truth must be 0, 1 or 255, got \[0.0, 7.0\]"):
+        measure((lines(), lines((3, slice(4, 6), 7))))
 
 
 @pytest.mark.parametrize("seed", range(3))

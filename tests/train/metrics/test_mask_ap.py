@@ -85,6 +85,8 @@ def test_nothing_found_and_nothing_true() -> None:
 def test_other_classes_and_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="task 'inst': the model's classes"):
         MaskAP(["cat"]).update(instances(), truth())
+    with pytest.raises(InputError, match="true object of class 2 but there are 2 classes"):
+        measure((instances(), truth((WHOLE, 2))))
     small = InstanceTruth(np.zeros((1, 4, 4), bool), np.array([0]))
     with pytest.raises(InputError, match=r"masks are \(120, 150\) but those of the truth \(4, 4\)"):
         measure((instances((WHOLE, 0.9, 0)), small))
@@ -98,9 +100,14 @@ class Shape:
 
 
 def random_set(seed: int) -> list[tuple[Instances, list[Shape]]]:
+    """Crowds, all sizes, images without truth or instances, and, for odd seeds, equal scores."""
     random = np.random.default_rng(seed)
+
+    def score() -> float:
+        return round(float(random.random()), 1 if seed % 2 else 8)
+
     images = []
-    for _ in range(15):
+    for index in range(15):
         shapes, rows = [], []
         for _ in range(int(random.integers(0, 6))):
             x, y = (int(v) for v in random.integers(0, 80, 2))
@@ -110,9 +117,9 @@ def random_set(seed: int) -> list[tuple[Instances, list[Shape]]]:
             )
             shapes.append(shape)
             moved = np.maximum(np.array(shape.box) + random.integers(-4, 5, 4), 0).tolist()
-            rows.append((mask(*moved), float(random.random()), shape.class_id))
-        rows += [(mask(5, 5, 30, 30), float(random.random()), 1)] * int(random.integers(2))
-        images.append((instances(*rows), shapes))
+            rows.append((mask(*moved), score(), shape.class_id))
+        rows += [(mask(5, 5, 30, 30), score(), 1)] * int(random.integers(2))
+        images.append((instances(*(rows if index % 7 != 3 else ())), shapes))
     return images
 
 
@@ -156,7 +163,7 @@ def from_files(images: list[tuple[Instances, list[Shape]]], folder: Path) -> Any
     return evaluation.stats
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_equals_pycocotools(seed: int, tmp_path: Path) -> None:
     images = random_set(seed)
     expected = from_files(images, tmp_path)

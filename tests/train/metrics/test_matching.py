@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from argus_edge.train.metrics.matching import count_matches
+from argus_edge.train.metrics.matching import Matcher, count_matches
 
 
 def at(*columns: int) -> NDArray[np.bool_]:
@@ -52,3 +52,13 @@ def test_equals_linear_assignment(seed: int) -> None:
         allowed = gaps <= distance**2
         rows, columns = linear_sum_assignment(allowed, maximize=True)
         assert count_matches(found, true, distance) == allowed[rows, columns].sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_mask_after_another_is_the_same_as_each_alone(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    true, values = random.random((14, 17)) < 0.3, random.random((14, 17))
+    matcher = Matcher(true, 2.5)
+    for threshold in (0.9, 0.7, 0.75, 0.3, 0.0, 2.0, 0.5):
+        found = values >= threshold
+        assert matcher.count(found) == count_matches(found, true, 2.5)

@@ -71,6 +71,8 @@ def test_sizes_must_agree() -> None:
 def test_random_maps_against_a_plain_computation() -> None:
     random = np.random.default_rng(0)
     images = [random.normal(size=(2, 11, 13, 3)).astype(np.float32) for _ in range(5)]
+    for predicted, true in images:
+        predicted[::2] = true[::2] + 0.4 * predicted[::2]  # half of them near
     figures = measure(*((pair[0], pair[1]) for pair in images))
     p, t = np.concatenate(images, axis=1).astype(np.float64).reshape(2, -1, 3)
     cosine = (p * t).sum(1) / np.linalg.norm(p, axis=1) / np.linalg.norm(t, axis=1)
@@ -78,4 +80,5 @@ def test_random_maps_against_a_plain_computation() -> None:
     assert figures["mean_angle"] == pytest.approx(angles.mean(), abs=1e-9)
     assert figures["rms_angle"] == pytest.approx(np.sqrt((angles**2).mean()), abs=1e-9)
     assert figures["median_angle"] == pytest.approx(np.median(angles), abs=1.1e-3)
-    assert figures["within_30"] == (angles < 30).mean()
+    for limit in (11.25, 22.5, 30):
+        assert figures[f"within_{limit:g}"] == (angles < limit).mean()

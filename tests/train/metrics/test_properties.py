@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from argus_edge.results import (
     PanopticMap,
     Segment,
 )
+from argus_edge.tasks import TASKS
 from argus_edge.train.metrics import (
     COUNTS,
     INVPT,
@@ -94,11 +94,16 @@ def detections(random: Random, found: NDArray[np.float32], classes: NDArray[Any]
     return Detections(found, scores, classes.astype(np.int32), NAMES)
 
 
-def objects(true: NDArray[np.float32], classes: NDArray[Any]) -> Any:
-    rows = zip(true, classes.tolist(), strict=True)
-    return SimpleNamespace(
-        objects=[SimpleNamespace(class_id=c, box=box, visible_pixels=2000) for box, c in rows]
-    )
+@dataclass(frozen=True)
+class Thing:
+    class_id: int
+    box: Any
+    area: float = 2000
+    crowd: bool = False
+
+
+def objects(true: NDArray[np.float32], classes: NDArray[Any]) -> list[Thing]:
+    return [Thing(c, box) for box, c in zip(true, classes.tolist(), strict=True)]
 
 
 def random_boxes(random: Random, side: int) -> Pair:
@@ -214,9 +219,9 @@ def perfect_normals(random: Random, side: int) -> Pair:
 
 
 def random_edges(random: Random, side: int) -> Pair:
-    return dense(random.random((side, side)) ** 2), random.random((side, side)) < random.choice(
-        [0, 0.05, 0.2]
-    )
+    true = (random.random((side, side)) < random.choice([0, 0.05, 0.2])).astype(np.uint8)
+    true[random.random((side, side)) < 0.1] = 255
+    return dense(random.random((side, side)) ** 2), true
 
 
 def perfect_edges(random: Random, side: int) -> Pair:
@@ -297,6 +302,16 @@ CASES = {
         one("mIoU", "mean_accuracy", "pixel_accuracy"),
         {},
     ),
+    "seg, some classes": Case(
+        lambda: MeanIoU(NAMES, counted=[0, 2]),
+        random_labels,
+        perfect_labels,
+        one("mIoU", "mean_accuracy"),
+        {},
+    ),
+    "parse": Case(
+        lambda: MeanIoU(NAMES, task="parse"), random_labels, perfect_labels, one("mIoU", "mean_accuracy"), {}
+    ),
     "depth": Case(
         DepthMetrics,
         random_depth,
@@ -373,6 +388,10 @@ def test_perfect_results_are_worth_all(case: Case, seed: int, count: int, side: 
     figures = measure(case, [case.perfect(random, side) for _ in range(count)])
     for name in case.best.keys() & figures.keys():
         assert figures[name] == pytest.approx(case.best[name], abs=1e-9), name
+
+
+def test_every_task_has_a_case() -> None:
+    assert {name.split(",")[0].split()[0] for name in CASES} == set(TASKS)
 
 
 @every_case

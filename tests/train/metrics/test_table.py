@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from argus_edge.tasks import TASKS
-from argus_edge.train.metrics import TASK_METRICS
+from argus_edge.train.metrics import TASK_METRICS, is_of_class, is_of_size
+from argus_edge.train.metrics.coco import FIGURES
 
 
 def test_every_task_has_a_metric_that_the_task_table_names() -> None:
@@ -25,3 +26,15 @@ def test_kept_leaves_out_what_cannot_be_divided() -> None:
     assert TASK_METRICS["det"].kept({"AP": 0.0}, {"AP": 0.3}) == {}
     assert TASK_METRICS["det"].kept({}, {"AP": 0.3}) == {}
     assert TASK_METRICS["depth"].kept({"RMSE": 1.0}, {"RMSE": 0.0}) == {}
+
+
+def test_figures_of_a_class_or_size_are_told_from_others() -> None:
+    assert [name for name in FIGURES if is_of_size(name)] == [
+        f"{figure}_{size}" for figure in ("AP", "AR") for size in ("small", "medium", "large")
+    ]
+    assert not any(map(is_of_class, FIGURES))
+    for name in ("IoU/person", "AP/sign_small", "pixel_AUROC/leather", "AP/a/b"):
+        assert is_of_class(name)
+        assert not is_of_size(name)
+    for row in TASK_METRICS.values():
+        assert not any(is_of_class(name) or is_of_size(name) for name in row.headline)

@@ -13,6 +13,10 @@ Open = Callable[[Path, str, tuple[str, ...], Problems], LabelledImages]
 """(folder or file, split, tasks, problems) -> the data set, with the labels that those tasks need."""
 
 
+OpenNamed = Callable[[Path, str, tuple[str, ...], Problems, tuple[str, ...]], LabelledImages]
+"""The same, with the names of the classes."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """One layout."""
@@ -22,3 +26,4 @@ class Reader:
     splits: tuple[str, ...]  # usual names, the one for evaluation last
     layout: str  # the paths it expects below the folder, for messages and docs
     open: Open
+    open_named: OpenNamed | None = None  # where the user may name the classes

@@ -9,16 +9,36 @@ from typing import Final
 from argus_edge.errors import DatasetError, TaskError
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.problems import Problems
+from argus_edge.train.data.readers.ade20k import ADE20K
+from argus_edge.train.data.readers.coco import COCO
+from argus_edge.train.data.readers.files import shown
+from argus_edge.train.data.readers.imagenet import IMAGENET
+from argus_edge.train.data.readers.label_maps import LABEL_MAPS
+from argus_edge.train.data.readers.mvtec import MVTEC
+from argus_edge.train.data.readers.nyuv2 import NYUV2
+from argus_edge.train.data.readers.pascal import PASCAL
 from argus_edge.train.data.readers.reader import Reader
+from argus_edge.train.data.readers.yolo import YOLO
 
 # A layout's name on the command line -> its reader.
-READERS: Final[dict[str, Reader]] = {}
+READERS: Final[dict[str, Reader]] = {
+    "ade20k": ADE20K,
+    "coco": COCO,
+    "imagenet": IMAGENET,
+    "maps": LABEL_MAPS,
+    "mvtec": MVTEC,
+    "nyuv2": NYUV2,
+    "pascal": PASCAL,
+    "yolo": YOLO,
+}
 
 
 def open_data(
     text: str, split: str | None, tasks: Collection[str], problems: Problems | None = None
 ) -> LabelledImages:
     """The data set named by "LAYOUT:PATH", as in "coco:/data/coco", for those of `tasks` it tells about.
+
+    Where the layout has no names of classes, they may follow: "maps:/data/camvid#sky,building,pole".
 
     Args:
         text: layout, colon, folder (for some layouts: a file).
@@ -43,7 +63,17 @@ def open_data(
             f"{reader.title} tells about {', '.join(reader.tasks)}, none of which is among the tasks "
             f"{', '.join(tasks)}"
         )
+    problems = Problems() if problems is None else problems
+    split = split or reader.splits[-1]
     folder = Path(path).expanduser()
+    path, mark, names = path.rpartition("#")
+    if mark and reader.open_named is not None and not folder.exists():
+        named = tuple(name.strip() for name in names.split(","))
+        return reader.open_named(_existing(Path(path).expanduser(), reader), split, told, problems, named)
+    return reader.open(_existing(folder, reader), split, told, problems)
+
+
+def _existing(folder: Path, reader: Reader) -> Path:
     if not folder.exists():
-        raise DatasetError(f"{folder}: no such folder; expected {reader.title}: {reader.layout}")
-    return reader.open(folder, split or reader.splits[-1], told, Problems() if problems is None else problems)
+        raise DatasetError(f"{shown(folder)}: no such folder; expected {reader.title}: {reader.layout}")
+    return folder

@@ -1,0 +1,39 @@
+"""Models to be measured: an untrained checkpoint, and the tiny package in two precisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from argus_edge.package import ModelPackage, model_path, write_package
+from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained nano of det, seg and depth."""
+    torch = pytest.importorskip("torch")
+    from argus_edge.train.model.build import build_model
+    from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoints") / "nano"
+    tasks, classes = ("det", "seg", "depth"), {"det": DET_CLASSES, "seg": SEG_CLASSES}
+    save_checkpoint(path, build_model("nano", tasks, classes), CheckpointInfo("nano", tasks, classes, 320))
+    return path
+
+
+@pytest.fixture(scope="session")
+def twin_package(tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny package once more, with the same graphs under the name of a second precision."""
+    spec = tiny_package.spec
+    files = {name: tiny_package.path / name for name in tiny_package.files if "component.json" not in name}
+    components = {}
+    for name, component in spec.components.items():
+        variants = {**component.variants, "fp16": replace(component.variants["fp32"], precision="fp16")}
+        components[name] = replace(component, variants=variants)
+        files[model_path(name, "fp16")] = tiny_package.model_file(name, "fp32")
+    path = tmp_path_factory.mktemp("packages") / "twin.argus"
+    return write_package(path, replace(spec, components=components), files).path

@@ -1,0 +1,19 @@
+"""Training samples from labelled images: one random placement per picture, and its colours changed."""
+
+from argus_edge.train.data.augment.colours import Colours, distort
+from argus_edge.train.data.augment.draw import draw_placement
+from argus_edge.train.data.augment.placement import Placement
+from argus_edge.train.data.augment.samples import make_training_sample, pose_samples
+from argus_edge.train.data.augment.settings import AUGMENTATIONS, MULTI_SCALE, Augmentation
+
+__all__ = [
+    "AUGMENTATIONS",
+    "MULTI_SCALE",
+    "Augmentation",
+    "Colours",
+    "Placement",
+    "distort",
+    "draw_placement",
+    "make_training_sample",
+    "pose_samples",
+]

@@ -1,0 +1,156 @@
+"""What a model is measured on: data sets in their published layouts, or rendered scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from argus_edge.errors import DatasetError, InputError, TaskError
+from argus_edge.runtime.engines import default_threads
+from argus_edge.train.data.classes import SCENE_CLASSES
+from argus_edge.train.data.dataset import LabelledImages
+from argus_edge.train.data.example import Example
+from argus_edge.train.data.problems import Problems
+from argus_edge.train.data.readers import READERS, open_data
+from argus_edge.train.data.readers.files import shown
+from argus_edge.train.metrics import TASK_METRICS, TaskMetric
+from argus_edge.train.relabel import ClassTable, listed, match_classes
+
+SIZE: Final = 320  # [px], side of the scenes
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Images, and the tasks that are measured on them."""
+
+    title: str
+    tasks: tuple[str, ...]
+    classes: Mapping[str, Sequence[str]]  # of the truth
+    count: int  # images to be read, broken ones included
+    read: Callable[[], Iterable[Example]]  # the images that can be used, in order
+    data: str | None = None  # LAYOUT:PATH; None for scenes
+    split: str | None = None
+    problems: Problems = field(default_factory=Problems)
+    metrics: Mapping[str, TaskMetric] = field(default_factory=lambda: TASK_METRICS)
+
+    def tables(
+        self, classes: Mapping[str, Sequence[str]], rename: Mapping[str, str], shared: bool
+    ) -> dict[str, ClassTable]:
+        """How truth and a model of `classes` come together, for each task that has classes.
+
+        Raises InputError as `match_classes` does, naming this set.
+        """
+        try:
+            return {
+                task: match_classes(task, classes.get(task, ()), self.classes[task], rename, shared)
+                for task in self.tasks
+                if self.classes.get(task)
+            }
+        except InputError as error:
+            raise InputError(f"{self.title}: {error}") from error
+
+
+def rendered_set(tasks: Sequence[str], first_seed: int, scenes: int, cache: Path | None) -> EvaluationSet:
+    """Scenes from `first_seed` on, which `cache` keeps for the next time, and as many surfaces for anom."""
+    from argus_edge.train.data.rendered import examples_for
+    from argus_edge.train.data.scenes.dataset import SceneDataset
+
+    examples, count = examples_for(tasks, first_seed, scenes, SIZE, cache)
+
+    def read() -> Iterable[Example]:
+        if cache is not None and set(tasks) != {"anom"}:
+            SceneDataset(first_seed, scenes, SIZE, cache).prerender(default_threads())
+        return examples
+
+    title = f"scenes {first_seed} to {first_seed + scenes - 1}, {SIZE}x{SIZE}"
+    return EvaluationSet(title, tuple(tasks), SCENE_CLASSES, count, read)
+
+
+def open_sets(
+    texts: Sequence[str],
+    split: str | None,
+    tasks: Sequence[str],
+    limit: int | None = None,
+    strict: bool = False,
+) -> list[EvaluationSet]:
+    """Data sets named by "LAYOUT:PATH", each with the tasks of `tasks` that none before it tells about.
+
+    Those left without a task are not among them.
+
+    Args:
+        texts: the data sets' names, see `open_data`.
+        split: of each of them; None for the one that evaluation takes.
+        tasks: to be measured.
+        limit: number of images of each, from the first one on.
+        strict: whether the first thing that is wrong with a data set ends the reading.
+
+    Raises DatasetError as `open_data` does, TaskError when a layout cannot tell about any of `tasks`.
+    """
+    sets = []
+    left = list(tasks)
+    for text in texts:
+        reader = READERS.get(text.partition(":")[0])
+        wanted = [task for task in left if reader is not None and task in reader.tasks]
+        if reader is not None and not wanted and set(tasks) & set(reader.tasks):
+            continue
+        images = open_data(text, split, wanted or left, Problems(strict))
+        told = tuple(task for task in left if task in images.tasks)
+        if told:
+            chosen = split or (reader.splits[-1] if reader is not None else None)
+            sets.append(_evaluation_set(images, told, limit, text, chosen))
+        left = [task for task in left if task not in told]
+    return sets
+
+
+def check_renames(
+    rename: Mapping[str, str], sets: Collection[EvaluationSet], model: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise InputError unless `rename` goes from classes of the data sets to those of the model."""
+    data = {name for each in sets for task in each.tasks for name in each.classes.get(task, ())}
+    predicted = {name for each in sets for task in each.tasks for name in model.get(task, ())}
+    for names, known, whose in ((rename, data, "data"), (rename.values(), predicted, "model")):
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"--rename: {name!r} is no class of the {whose}, which has: "
+                    f"{listed(sorted(known)) or 'none'}; expected DATA=MODEL,..."
+                )
+
+
+def check_told(sets: Collection[EvaluationSet], texts: Sequence[str], tasks: Sequence[str]) -> None:
+    """Raise TaskError, telling which data set tells what, unless each of `tasks` is measured on one."""
+    missing = [task for task in tasks if not any(task in each.tasks for each in sets)]
+    if missing:
+        by_text = {each.data: each.tasks for each in sets}
+        told = (f"{shown(text)}: {', '.join(by_text.get(text, ())) or 'nothing more'}" for text in texts)
+        raise TaskError(
+            f"no data set tells about {', '.join(missing)}; of the tasks asked for, {'; '.join(told)}; "
+            f"leave them out of --tasks or add a data set with --data"
+        )
+
+
+def _evaluation_set(
+    images: LabelledImages, tasks: tuple[str, ...], limit: int | None, text: str, split: str | None
+) -> EvaluationSet:
+    count = len(images) if limit is None else min(limit, len(images))
+    title = shown(images.title)
+    if count < len(images):
+        title += f"; the first {count} only"
+
+    def read() -> Iterator[Example]:
+        for index in range(count):
+            example = images[index]
+            if example is not None:
+                yield example
+
+    metrics = {**TASK_METRICS, **images.metrics}
+    return EvaluationSet(title, tasks, images.classes, count, read, text, split, images.problems, metrics)
+
+
+def check_used(measured: EvaluationSet, images: int) -> None:
+    """Raise DatasetError if not one image could be used."""
+    if not images:
+        first = next((f"; first of {len(measured.problems)} problems: {p}" for p in measured.problems), "")
+        raise DatasetError(f"{measured.title}: none of its {measured.count} images could be used{first}")
