@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.layouts import Plan, write_scenes
 from argus_edge.train.data.readers import open_data
-from argus_edge.train.loader import ExampleSamples, load_batches
+from argus_edge.train.loader import ExampleSamples, Steps, load_steps
+from argus_edge.train.recipe import Phase
 
 WANTED = 60.0  # images per second
 BATCH = 8
@@ -70,9 +71,11 @@ class SamePictures:
 def measure(images: LabelledImages, tasks: tuple[str, ...], options: argparse.Namespace) -> Speed:
     """The speed of one data set, in batches from worker processes and of this process alone."""
     size, batches = (options.size, options.size), options.images // BATCH
-    samples = ExampleSamples(images, tasks, size, seed=0)
+    samples = ExampleSamples(images, tasks, seed=0)
+    phases = [Phase(WARM_UP + batches, options.size, BATCH)]
     clock = time.perf_counter()
-    for number, _ in enumerate(load_batches(samples, BATCH, range(WARM_UP + batches), options.workers), 1):
+    steps = load_steps(Steps(None, [(samples, phases)]), range(WARM_UP + batches), options.workers)
+    for number, _ in enumerate(steps, 1):
         if number == WARM_UP:
             clock = time.perf_counter()
     seconds = time.perf_counter() - clock
@@ -80,16 +83,16 @@ def measure(images: LabelledImages, tasks: tuple[str, ...], options: argparse.Na
         "+".join(tasks),
         batches * BATCH,
         round(batches * BATCH / seconds, 1),
-        _cpu_ms(samples),
-        _cpu_ms(images),
+        _cpu_ms(lambda position: samples.draw(position, size)),
+        _cpu_ms(lambda position: images[position % len(images)]),
     )
 
 
-def _cpu_ms(items: ExampleSamples | LabelledImages) -> float:
+def _cpu_ms(get: Callable[[int], object]) -> float:
     """CPU time of this process for each item [ms]; another load on the machine hardly changes it."""
     start = time.process_time()
     for position in range(CPU_IMAGES):
-        items[position % len(items)]
+        get(position)
     return round((time.process_time() - start) * 1e3 / CPU_IMAGES, 2)
 
 

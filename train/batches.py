@@ -1,4 +1,7 @@
-"""Batches for every step, computed from (seed, step) alone, so that a resumed run sees the very same data."""
+"""Batches for every step, computed from (seed, step) alone, so that a resumed run sees the very same data.
+
+Those of rendered scenes; `loader.py` has those of other data sets.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, render_surface
 from argus_edge.train.data.transforms import Sample, make_sample
 from argus_edge.train.model.argus import decoders_of
 from argus_edge.train.processes import Place
-from argus_edge.train.recipe import Phase, Recipe
+from argus_edge.train.recipe import Phase, Recipe, phases_of
 from argus_edge.train.targets import TARGETS, moved
 
 
@@ -29,57 +32,91 @@ class Batch:
     image: Tensor  # (B, H, W, 3) uint8 RGB
     targets: Mapping[str, Any]  # see targets.py
     names: tuple[str, ...] = ()  # of the images, for messages
+    share: float = 1.0  # of the step's batch: less than 1 where that comes in parts, whose gradients add up
 
     def to(self, device: torch.device) -> "Batch":
         targets = {task: moved(value, device) for task, value in self.targets.items()}
-        return Batch(self.image.to(device), targets, self.names)
+        return Batch(self.image.to(device), targets, self.names, self.share)
 
 
-def collate(tasks: Sequence[str], samples: Sequence[Sample]) -> Batch:
+def collate(tasks: Sequence[str], samples: Sequence[Sample], share: float = 1.0) -> Batch:
     image = torch.from_numpy(np.stack([s.image for s in samples]))
     targets = {task: TARGETS[task](samples) for task in tasks}
-    return Batch(image, targets, tuple(s.name for s in samples))
+    return Batch(image, targets, tuple(s.name for s in samples), share)
 
 
 class StepBatches(Dataset[list[Batch]]):
     """Item `step` is that step's batches: one shared by all tasks on scenes, or one for each task on its own
-    images; anomaly detection has images of surfaces.
+    images; anomaly detection has images of surfaces. Tasks for which the recipe names data are not served.
 
-    Of several processes, each gets its share of the images.
+    Of several processes, each gets its share of the images. Where the recipe accumulates, a batch comes in
+    parts. `scenes` may be None where no task needs them.
     """
 
-    def __init__(self, recipe: Recipe, scenes: SceneDataset, place: Place | None = None) -> None:
+    def __init__(self, recipe: Recipe, scenes: SceneDataset | None, place: Place | None = None) -> None:
         self.recipe, self.scenes, self.place = recipe, scenes, place or Place()
-        least = 2 * self.place.count  # BatchNorm's, in every process
-        for phase in recipe.phases:
-            if phase.batch < least:
-                raise InputError(
-                    f"{self.place.count} processes need phases of at least {least} images, got {phase}"
-                )
-        on_scenes = tuple(task for task in decoders_of(recipe.tasks) if task != "anom")
-        groups = [on_scenes] if recipe.shared_images else [(task,) for task in on_scenes]
-        self.groups = [group for group in groups if group]
-        if "anom" in recipe.tasks:
-            self.groups.append(("anom",))
+        self.groups = scene_groups(recipe)
+        self.phases = [phases_of(recipe, group[0]) for group in self.groups]
+        for phases in self.phases:
+            check_shares(phases, self.place, recipe.accumulate)
 
     def __len__(self) -> int:
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> list[Batch]:
-        phase, first = locate(self.recipe.phases, step)
-        return [self._batch(group, stream, step, first, phase) for stream, group in enumerate(self.groups)]
+        return [
+            self._batch(group, stream, step, positions, size)
+            for stream, (group, phases) in enumerate(zip(self.groups, self.phases, strict=True))
+            for positions, size in positions_of(step, phases, self.place, self.recipe.accumulate)
+        ]
 
-    def _batch(self, tasks: tuple[str, ...], stream: int, step: int, first: int, phase: Phase) -> Batch:
+    def _batch(self, tasks: tuple[str, ...], stream: int, step: int, positions: range, size: int) -> Batch:
+        assert self.scenes is not None
         samples = []
-        for position in range(first + self.place.rank, first + phase.batch, self.place.count):
+        for position in positions:
             epoch, place = divmod(position, len(self.scenes))
             order = np.random.default_rng((self.recipe.seed, stream, epoch)).permutation(len(self.scenes))
             rng = np.random.default_rng((self.recipe.seed, stream, epoch, place, step))
             if tasks == ("anom",):
-                samples.append(surface_sample(int(order[place]), phase.size))
+                samples.append(surface_sample(int(order[place]), size))
             else:
-                samples.append(make_sample(self.scenes[int(order[place])], phase.size, rng, tasks))
-        return collate(tasks, samples)
+                samples.append(make_sample(self.scenes[int(order[place])], size, rng, tasks))
+        return collate(tasks, samples, 1 / self.recipe.accumulate)
+
+
+def scene_groups(recipe: Recipe) -> list[tuple[str, ...]]:
+    """The tasks on scenes: those that share a batch together, which takes equal sizes; surfaces last."""
+    groups: dict[object, list[str]] = {}
+    for task in decoders_of(recipe.tasks):
+        if task != "anom" and task not in recipe.data:
+            groups.setdefault(phases_of(recipe, task) if recipe.shared_images else task, []).append(task)
+    surfaces = [("anom",)] if "anom" in recipe.tasks and "anom" not in recipe.data else []
+    return [*(tuple(group) for group in groups.values()), *surfaces]
+
+
+def positions_of(
+    step: int, phases: Sequence[Phase], place: Place, parts: int = 1
+) -> list[tuple[range, int]]:
+    """Which images a process draws for a step, counted from the run's start, and their size [px]; for each
+    part of the step's batch.
+    """
+    phase, first = locate(phases, step)
+    least = phase.batch // parts
+    return [
+        (range(start + place.rank, start + least, place.count), phase.size)
+        for start in range(first, first + phase.batch, least)
+    ]
+
+
+def check_shares(phases: Sequence[Phase], place: Place, parts: int = 1) -> None:
+    """Raise InputError if a process would get less than two images, BatchNorm's least, of a part."""
+    least = 2 * place.count * parts
+    for phase in phases:
+        if phase.batch < least:
+            several = f" that accumulate {parts} parts" if parts > 1 else ""
+            raise InputError(
+                f"{place.count} processes{several} need phases of at least {least} images, got {phase}"
+            )
 
 
 def surface_sample(seed: int, size: int) -> Sample:
@@ -99,7 +136,7 @@ def fixed_batch(task: str, seeds: Sequence[int], size: int) -> Batch:
     return collate((task,), [make_sample(render(seed, size), size, None, (task,)) for seed in seeds])
 
 
-def locate(phases: tuple[Phase, ...], step: int) -> tuple[Phase, int]:
+def locate(phases: Sequence[Phase], step: int) -> tuple[Phase, int]:
     """The phase of a step and the number of images drawn before it."""
     drawn = 0
     for phase in phases:
@@ -110,9 +147,12 @@ def locate(phases: tuple[Phase, ...], step: int) -> tuple[Phase, int]:
     raise IndexError(f"step {step} lies beyond the recipe's phases")
 
 
-def scene_source(recipe: Recipe, cache: Path | None) -> SceneDataset:
-    """The training scenes of a recipe, at its largest size."""
-    size = max(phase.size for phase in recipe.phases)
+def scene_source(recipe: Recipe, cache: Path | None) -> SceneDataset | None:
+    """The training scenes of a recipe, at the largest size; None if all its tasks have data of their own."""
+    groups = scene_groups(recipe)
+    if not groups:
+        return None
+    size = max(phase.size for group in groups for phase in phases_of(recipe, group[0]))
     return SceneDataset(
         get_split("train").first, recipe.scenes, size, cache, normals="normal" in recipe.tasks
     )

@@ -6,9 +6,9 @@ What a step sees is computed from (seed, step) alone, so that a resumed run sees
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 import cv2
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from argus_edge.errors import DatasetError, ImageError, InputError, TaskError
-from argus_edge.train.batches import Batch, collate
+from argus_edge.train.batches import Batch, StepBatches, check_shares, collate, positions_of
 from argus_edge.train.data.augment import Augmentation, make_training_sample
 from argus_edge.train.data.dataset import LabelledImages
-from argus_edge.train.data.example import Example
+from argus_edge.train.data.example import Example, truth_of
 from argus_edge.train.data.problems import Problem
 from argus_edge.train.data.transforms import Sample
 from argus_edge.train.processes import Place
+from argus_edge.train.recipe import Phase
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,22 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One batch, and what was found wrong on the way to it."""
+    """The batches of a step, and what was found wrong on the way to them."""
 
-    batch: Batch | None
-    problems: tuple[Problem, ...]
-    failure: str
+    batches: list[Batch]
+    problems: tuple[tuple[Problem, ...], ...] = ()  # of each data set
+    failure: str = ""
 
 
-class ExampleSamples(Dataset[Drawn]):
-    """Item `position` is the sample that a run draws there: epoch after epoch, each in its own order.
+class ExampleSamples:
+    """The samples that a run draws from a data set: epoch after epoch, each in its own order.
 
-    An image that cannot be used is replaced by the next one of its epoch that can, and is in the problems of
-    the item. Errors of a data set are told in the item, too: a worker's exception would lose its message.
+    An image that cannot be used is replaced by the next one of its epoch that can, and is in its
+    problems; so is, without a problem, one of which its data set says nothing about a task. Errors of a data set are told there, too: a worker's exception would lose its message.
 
     Args:
         images: the data set; a worker process gets a copy of it.
         tasks: to be learnt from it.
-        size: (H, W) [px] of the samples.
         seed: of the run.
         settings: what may happen to a picture; by default as `make_training_sample` has it.
         stream: number of this data set among those of the run, so that each has its own chance.
@@ -66,7 +66,6 @@ class ExampleSamples(Dataset[Drawn]):
         self,
         images: LabelledImages,
         tasks: Sequence[str],
-        size: tuple[int, int],
         seed: int,
         settings: Augmentation | None = None,
         stream: int = 0,
@@ -79,34 +78,33 @@ class ExampleSamples(Dataset[Drawn]):
             )
         if len(images) == 0:
             raise InputError(f"{images.title} has no images; nothing can be learnt from it")
-        self.images, self.tasks, self.size, self.settings = images, tuple(tasks), size, settings
+        self.images, self.tasks, self.settings = images, tuple(tasks), settings
         self._seeds = (seed, stream)
         self._order: tuple[int, NDArray[np.int64]] | None = None  # epoch and its order
 
-    def __len__(self) -> int:
-        """Images of an epoch; positions go on beyond it."""
-        return len(self.images)
-
-    def __getitem__(self, position: int) -> Drawn:
+    def draw(self, position: int, size: tuple[int, int]) -> Drawn:
+        """The sample at `position`, counted from the run's start, of size (H, W) [px]."""
         epoch, place = divmod(position, len(self.images))
         rng = np.random.default_rng((*self._seeds, epoch, place))
         noted = len(self.images.problems)
         sample, failure = None, ""
         try:
-            sample = self._sample(epoch, place, rng)
+            sample = self._sample(epoch, place, rng, size)
         except DatasetError as error:
             failure = str(error)
         return Drawn(sample, tuple(islice(self.images.problems, noted, None)), failure)
 
-    def _sample(self, epoch: int, place: int, rng: np.random.Generator) -> Sample:
+    def _sample(
+        self, epoch: int, place: int, rng: np.random.Generator, size: tuple[int, int]
+    ) -> Sample:
         order = self._epoch_order(epoch)
         for step in range(len(order)):
             example = self.images[int(order[(place + step) % len(order)])]
-            if example is None:
+            if example is None or any(truth_of(task, example) is None for task in self.tasks):
                 continue
             try:
                 return make_training_sample(
-                    self._with_category(example), self.size, rng, self.tasks, self.settings
+                    self._with_category(example), size, rng, self.tasks, self.settings
                 )
             except ImageError as error:  # a side longer than any the runtime takes
                 self.images.problems.add(example.name, str(error), "image")
@@ -126,63 +124,78 @@ class ExampleSamples(Dataset[Drawn]):
         return dataclasses.replace(example, image_class=category)
 
 
-def load_batches(
-    samples: ExampleSamples, batch: int, steps: range, workers: int = 0, place: Place | None = None
-) -> Iterator[Batch]:
-    """The batches of `steps`, in order; problems that workers find are noted in `samples.images.problems`.
+class Steps(Dataset[Loaded]):
+    """Item `step` is that step's batches of all tasks, scenes first.
 
     Args:
-        samples: what the run draws from.
-        batch: images of a step, over all training processes.
+        scenes: batches of scenes; None where every task has data of its own.
+        sets: each with the phases in which it is learnt from.
+        place: of this process among those that train together; each gets its share of the images.
+        parts: in which each batch comes, as `Batch.share` tells.
+
+    Raises InputError where the batches are too small for that.
+    """
+
+    def __init__(
+        self,
+        scenes: StepBatches | None,
+        sets: Sequence[tuple[ExampleSamples, Sequence[Phase]]],
+        place: Place | None = None,
+        parts: int = 1,
+    ) -> None:
+        self.scenes, self.sets, self.place, self.parts = scenes, tuple(sets), place or Place(), parts
+        for _, phases in self.sets:
+            check_shares(phases, self.place, parts)
+
+    def __getitem__(self, step: int) -> Loaded:
+        batches = [] if self.scenes is None else self.scenes[step]
+        problems = []
+        for samples, phases in self.sets:
+            found: list[Problem] = []
+            for positions, size in positions_of(step, phases, self.place, self.parts):
+                drawn = [samples.draw(position, (size, size)) for position in positions]
+                found += [problem for item in drawn for problem in item.problems]
+                failure = next((item.failure for item in drawn if item.failure), "")
+                if failure:
+                    return Loaded([], (*problems, tuple(found)), failure)
+                usable = [item.sample for item in drawn if item.sample is not None]
+                batches.append(collate(samples.tasks, usable, 1 / self.parts))
+            problems.append(tuple(found))
+        return Loaded(batches, tuple(problems))
+
+
+def load_steps(items: Steps, steps: range, workers: int = 0) -> Iterator[list[Batch]]:
+    """The batches of `steps`, in order; problems that workers find are noted with their data set.
+
+    Args:
+        items: what the run draws from.
         steps: numbers of the steps, such as range(first, last).
         workers: processes that read and augment, each with one thread; 0 for this process itself.
-        place: of this process among those that train together; each gets its share of the images.
 
     Raises DatasetError for what cannot be gone on with: strict problems, or no usable image.
     """
     loader = DataLoader(
-        samples,
-        batch_sampler=_Positions(batch, steps, place or Place()),
+        items,
+        batch_size=None,
+        sampler=steps,
         num_workers=workers,
-        collate_fn=partial(_collated, samples.tasks),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
     )
     for loaded in loader:
-        for problem in loaded.problems:
-            samples.images.problems.add(problem.path, problem.what, problem.lost)
-        if loaded.batch is None:
+        for (samples, _), problems in zip(items.sets, loaded.problems, strict=False):
+            for problem in problems:
+                samples.images.problems.add(problem.path, problem.what, problem.lost)
+        if loaded.failure:
             raise DatasetError(loaded.failure)
-        yield loaded.batch
+        yield loaded.batches
 
 
-class _Positions:
-    """The positions that each step draws."""
-
-    def __init__(self, batch: int, steps: range, place: Place) -> None:
-        if batch < place.count:
-            raise InputError(
-                f"{place.count} processes need batches of at least {place.count} images, got {batch}"
-            )
-        self.batch, self.steps, self.place = batch, steps, place
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = step * self.batch
-            yield list(range(first + self.place.rank, first + self.batch, self.place.count))
-
-
-def _collated(tasks: tuple[str, ...], drawn: Sequence[Drawn]) -> Loaded:
-    problems = tuple(problem for item in drawn for problem in item.problems)
-    failure = next((item.failure for item in drawn if item.failure), "")
-    samples = [item.sample for item in drawn if item.sample is not None]
-    return Loaded(None if failure else collate(tasks, samples), problems, failure)
-
-
-def _one_thread(_: int) -> None:
-    """Workers share the cores among themselves."""
+def _start_worker(_: int) -> None:
+    """Workers share the cores among themselves, and leave it to the run to end them: a signal to stop goes to
+    all processes of a group, and the run still wants the batch of its last step.
+    """
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

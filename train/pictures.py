@@ -167,22 +167,36 @@ def _listed(folder: Path) -> set[str]:
         return set()
 
 
-def _encoded(task: str, example: Example, result: Result, names: Sequence[str], caption: str) -> bytes:
-    """The picture of one image as PNG."""
+def draw_both(task: str, example: Example, result: Result, names: Sequence[str]) -> tuple[Pixels, Pixels]:
+    """The prediction and the truth of one image, each drawn on it, (H, W, 3) uint8 RGB.
+
+    `names` are the task's classes. The example must say something about the task.
+    """
     truth = true_result(task, example, names)
     assert truth is not None
     if isinstance(result, AnomalyMap) and isinstance(truth, AnomalyMap):
         values, score = result.of(truth.categories[0])
         result = AnomalyMap(values[None], np.array([score], np.float32), truth.categories)
-    panels = {"prediction": _panel(task, example, result), "truth": _panel(task, example, truth)}
+    return _drawn(task, example, result), _drawn(task, example, truth)
+
+
+def _drawn(task: str, example: Example, result: Result) -> Pixels:
+    height, width = example.image.shape[:2]
+    ((_, drawn),) = draw_apart(example.image, Frame(height, width, {task: result}))
+    return drawn
+
+
+def _encoded(task: str, example: Example, result: Result, names: Sequence[str], caption: str) -> bytes:
+    """The picture of one image as PNG."""
+    prediction, truth = draw_both(task, example, result, names)
+    panels = {"prediction": _panel(prediction), "truth": _panel(truth)}
     _, data = cv2.imencode(".png", cv2.cvtColor(_beside(panels, caption), cv2.COLOR_RGB2BGR))
     return data.tobytes()
 
 
-def _panel(task: str, example: Example, result: Result) -> Pixels:
-    """The image with one result on it, of a size to be looked at."""
-    height, width = example.image.shape[:2]
-    ((_, drawn),) = draw_apart(example.image, Frame(height, width, {task: result}))
+def _panel(drawn: Pixels) -> Pixels:
+    """The picture in a size to be looked at."""
+    height, width = drawn.shape[:2]
     scale = min(max(max(height, width), LEAST), PANEL) / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST

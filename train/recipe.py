@@ -24,6 +24,7 @@ class Phase:
 
 
 BALANCERS: Final = ("fixed", "famo", "gradnorm", "uncertainty")
+FREEZES: Final = ("auto", "none", "backbone", "backbone+adapter")
 
 # Each loss times its weight is of the order of 1 (the paper's rule).
 TASK_WEIGHTS: Final = {
@@ -38,8 +39,15 @@ class Recipe:
 
     variant: str = "nano"
     tasks: tuple[str, ...] = ("det", "seg", "depth")
+    data: Mapping[str, str] = field(default_factory=dict)  # task -> LAYOUT:PATH[@SPLIT]; the rest: scenes
+    init: str = ""  # checkpoint folder whose weights to start from
+    keep: bool = False  # its decoders that are not trained here go into the result as they are
+    freeze: str = "auto"  # "none", "backbone" (the ViT), "backbone+adapter"; "auto": the ViT of small and base
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(2600, 192, 8), Phase(650, 320, 8))
+    sizes: Mapping[str, int] = field(default_factory=dict)  # task -> [px] in place of the phases'
+    batches: Mapping[str, int] = field(default_factory=dict)  # task -> images in place of the phases'
+    accumulate: int = 1  # parts that a batch is computed in, one after another, to take less memory
     encoder_copies: int = 4  # of each object, matched among the detector's proposals
     scenes: int = 6000  # rendered training scenes, drawn without repetition per epoch
     shared_images: bool = (
@@ -50,6 +58,7 @@ class Recipe:
         "fixed"  # "fixed" takes task_weights; "famo", "gradnorm" and "uncertainty" learn their own
     )
     learning_rate: float = 3e-4
+    backbone_rate: float = 1.0  # the ViT's learning rate, as a fraction of the others'
     weight_decay: float = 0.05
     warmup: int = 50  # steps
     final_rate: float = 0.01  # of the learning rate, where the cosine ends
@@ -57,10 +66,11 @@ class Recipe:
     ema_decay: float = 0.995
     precision: str = "bf16"  # "fp32", "bf16" (autocast), "fp16" (autocast with loss scaling, GPU only)
     compile: bool = False  # backbone and adapter through torch.compile
-    workers: int = 1
+    workers: int = 1  # processes that load and augment
+    log_every: int = 10  # steps
     save_every: int = 100  # steps
     validate_every: int = 350  # steps
-    validate_scenes: int = 40
+    validate_scenes: int = 40  # images of each data set, and of scenes
 
     @property
     def steps(self) -> int:
@@ -71,18 +81,21 @@ class Recipe:
 
 
 KINDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+MAPPINGS: Final = {"task_weights": float, "data": str, "sizes": int, "batches": int}  # by task
 # Settings, what they must be, and whether a value is that (NaN never is).
 LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = (
     (("variant",), "nano, small or base", lambda v: v in ("nano", "small", "base")),
     (("precision",), "fp32, bf16 or fp16", lambda v: v in ("fp32", "bf16", "fp16")),
+    (("freeze",), f"one of {', '.join(FREEZES)}", lambda v: v in FREEZES),
     (("balancing",), f"one of {', '.join(BALANCERS)}", lambda v: v in BALANCERS),
     (("seed",), f"from 0 to {2**31 - 1}", lambda v: 0 <= v < 2**31),
     (
-        ("encoder_copies", "scenes", "save_every", "validate_every", "validate_scenes"),
+        ("encoder_copies", "accumulate", "scenes", "log_every", "save_every", "validate_every")
+        + ("validate_scenes",),
         "at least 1",
         lambda v: v >= 1,
     ),
-    (("warmup", "workers", "weight_decay"), "0 or more", lambda v: 0 <= v < math.inf),
+    (("warmup", "workers", "weight_decay", "backbone_rate"), "0 or more", lambda v: 0 <= v < math.inf),
     (("learning_rate", "clip_norm"), "above 0", lambda v: 0 < v < math.inf),
     (("ema_decay",), "from 0 to below 1", lambda v: 0 <= v < 1),
     (("final_rate",), "from 0 to 1", lambda v: 0 <= v <= 1),
@@ -129,14 +142,25 @@ def smallest_size(variant: str, tasks: Sequence[str]) -> int:
     return next(s for s in count(64, 32) if sum((s // stride) ** 2 for stride in (8, 16, 32)) >= queries)
 
 
+def phases_of(recipe: Recipe, task: str) -> tuple[Phase, ...]:
+    """The phases with what the recipe says of one task alone."""
+    return tuple(
+        Phase(phase.steps, recipe.sizes.get(task, phase.size), recipe.batches.get(task, phase.batch))
+        for phase in recipe.phases
+    )
+
+
 def check_sizes(recipe: Recipe, where: str) -> None:
-    """Raises InputError when the variant cannot be trained at the input size of a phase."""
-    smallest = smallest_size(recipe.variant, recipe.tasks)
-    for phase in recipe.phases:
-        if phase.size < smallest:
+    """Raises InputError when the variant cannot be trained at the input size of a phase, or run at the last
+    one's, which becomes that of the model.
+    """
+    needed = {task: smallest_size(recipe.variant, [task]) for task in recipe.tasks}
+    for task, smallest in needed.items():
+        size = min(phase.size for phase in (*phases_of(recipe, task), recipe.phases[-1]))
+        if size < smallest:
             raise InputError(
                 f"{where}: {recipe.variant} with {', '.join(recipe.tasks)} needs phases of "
-                f"at least {smallest} px, got {phase.size}"
+                f"at least {max(needed.values())} px, got {size}"
             )
 
 
@@ -148,8 +172,8 @@ def _converted(name: str, value: Any, default: Any, where: str) -> Any:
             if not isinstance(value, (list, tuple)):
                 raise TypeError("expected a list of task names")
             return tuple(_scalar(task, str) for task in value)
-        if name == "task_weights":
-            return {**default, **{str(k): _scalar(v, float) for k, v in value.items()}}
+        if name in MAPPINGS:
+            return {**default, **{str(k): _scalar(v, MAPPINGS[name]) for k, v in value.items()}}
         return _scalar(value, type(default))
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: setting {name!r} cannot be {value!r} ({error})") from error
@@ -174,16 +198,30 @@ def _check(recipe: Recipe, where: str) -> None:
             value = getattr(recipe, name)
             if not fits(value):
                 raise InputError(f"{where}: {name} must be {expected}, got {value!r}")
-    for phase in recipe.phases:
+    for phase in (p for task in ("", *recipe.tasks) for p in phases_of(recipe, task)):
         if phase.size < 64 or phase.size % 32 or phase.steps < 0 or phase.batch < 2:
             raise InputError(
                 f"{where}: a phase needs steps, a size in multiples of 32 from 64 px, and a "
                 f"batch of at least 2 (BatchNorm's least); got {phase}"
             )
+        if phase.batch % recipe.accumulate or phase.batch < 2 * recipe.accumulate:
+            raise InputError(
+                f"{where}: accumulate {recipe.accumulate} needs batches of a multiple of it, with at least "
+                f"2 images in a part (BatchNorm's least); got {phase}"
+            )
     if not recipe.phases or recipe.steps == 0:
         raise InputError(f"{where}: no training steps; give at least one phase with steps")
     if not recipe.tasks or len(set(recipe.tasks)) < len(recipe.tasks):
         raise InputError(f"{where}: tasks must name at least one task, each once; got {list(recipe.tasks)}")
+    for name in ("data", "sizes", "batches"):
+        for task in getattr(recipe, name):
+            if task not in recipe.tasks:
+                raise InputError(
+                    f"{where}: {name} names task {task!r}, which is not among the tasks "
+                    f"{', '.join(recipe.tasks)}"
+                )
+    if recipe.keep and not recipe.init:
+        raise InputError(f"{where}: keep is about the decoders of a checkpoint; name one with init")
     for task in recipe.tasks:
         try:
             get_task(task)

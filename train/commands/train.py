@@ -1,10 +1,8 @@
 """argus-train: train a model on rendered scenes; stops and resumes to the same weights."""
 
 import argparse
-import json
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ from argus_edge.errors import InputError, first_line
 from argus_edge.train.recipe import Recipe, check_sizes, load_recipe, recipe_from
 
 if TYPE_CHECKING:
-    from argus_edge.train.loop import StepReport, Trainer
     from argus_edge.train.model.argus import Argus
 
 SCALE_IMAGES = 64  # on which the constant scales of a new adapter are measured
@@ -75,6 +72,7 @@ def train(arguments: argparse.Namespace) -> int:
     from torch.utils.data import DataLoader
 
     from argus_edge.train.batches import StepBatches, scene_source
+    from argus_edge.train.journal import Journal
     from argus_edge.train.loop import Trainer, measure_scales, run, stop_signal
     from argus_edge.train.processes import join_processes
     from argus_edge.train.state import saved_steps
@@ -138,127 +136,6 @@ def _device(name: str) -> Any:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: not usable here ({first_line(error)})") from error
-
-
-class Journal:
-    """What a run shows and keeps: progress, TensorBoard, log.jsonl, the curve, the averaged checkpoint."""
-
-    def __init__(self, out: Path, trainer: "Trainer", command: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from torch.utils.tensorboard import SummaryWriter
-
-        out.mkdir(parents=True, exist_ok=True)
-        self.out, self.recipe, self.command = out, trainer.recipe, command
-        self.board = SummaryWriter(str(out / "tensorboard"))
-        self.log = (out / "log.jsonl").open("a", encoding="utf-8")
-        self.progress = Progress(
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-        )  # fmt: skip
-        self.bar = self.progress.add_task("", total=self.recipe.steps, completed=trainer.step, losses="")
-        self.clock, self.images = time.perf_counter(), 0
-
-    def __enter__(self) -> "Journal":
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-        self.board.close()
-        self.log.close()
-
-    def on_step(self, report: "StepReport") -> None:
-        self.images += report.images
-        seconds = time.perf_counter() - self.clock
-        losses = "  ".join(f"{task} {loss:.3f}" for task, loss in report.losses.items())
-        self.progress.update(
-            self.bar, completed=report.step, losses=f"{losses}  {self.images / seconds:.1f} img/s"
-        )
-        if report.step % 10 == 0:
-            values = {f"loss/{task}": loss for task, loss in report.losses.items()}
-            values |= {"learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
-            values["images_per_second"] = self.images / seconds
-            self._record(report.step, values)
-            self.clock, self.images = time.perf_counter(), 0
-
-    def on_validate(self, trainer: "Trainer") -> None:
-        from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
-        from argus_edge.train.data.rendered import examples_for
-        from argus_edge.train.data.scenes.splits import get_split
-        from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
-        from argus_edge.train.predict import TorchPredictor
-        from argus_edge.train.validate import validate
-
-        recipe = self.recipe
-        size, first = recipe.phases[-1].size, get_split("val").first
-        info = CheckpointInfo(
-            recipe.variant,
-            recipe.tasks,
-            {task: names for task, names in SCENE_CLASSES.items() if task in recipe.tasks},
-            size,
-            self.command,
-            recipe.to_json(),
-            things=THINGS if "pan" in recipe.tasks else 0,
-        )
-        samples, count = examples_for(
-            recipe.tasks, first, recipe.validate_scenes, size, self.out / "val-scenes"
-        )
-        bar = self.progress.add_task("", total=count, losses="validating")
-        predictor = TorchPredictor(trainer.average, info)
-        metrics = validate(predictor, samples, recipe.tasks, lambda: self.progress.advance(bar))
-        self.progress.remove_task(bar)
-        self._record(
-            trainer.step, {f"{t}/{name}": value for t, m in metrics.items() for name, value in m.items()}
-        )
-        measured = {"step": trainer.step, "scenes": recipe.validate_scenes, "first_seed": first, **metrics}
-        save_checkpoint(self.out / "checkpoint", trainer.average, _with_metrics(info, measured))
-        plot_curve(self.out)
-        self.clock, self.images = time.perf_counter(), 0
-
-    def _record(self, step: int, values: dict[str, float]) -> None:
-        self.log.write(json.dumps({"step": step, **values}) + "\n")
-        self.log.flush()
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-
-
-def _with_metrics(info: Any, metrics: dict[str, Any]) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(info, metrics=metrics)
-
-
-def plot_curve(out: Path) -> None:
-    """log.jsonl -> curve.png: losses above, validation metrics below."""
-    from matplotlib.figure import Figure
-
-    from argus_edge.train.metrics import TASK_METRICS
-
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    losses = sorted({name for row in rows for name in row if name.startswith("loss/")})
-    figures = [f"{task}/{metric.primary}" for task, metric in TASK_METRICS.items()]
-    for axis, names in ((above, losses), (below, figures)):
-        for name in names:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=name, marker="o" if axis is below else None)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
-    above.set_yscale("log")
-    above.set_ylabel("training loss")
-    below.set_ylabel("validation metric")
-    below.set_xlabel("step")
-    figure.savefig(out / "curve.png", dpi=110)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ Source: Mask DINO (arXiv 2206.02777), with the weights of its published configur
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class DetectionWeights:
     encoder_copies: int = 1  # how often each object is matched among the encoder's proposals; 1 as published
     mask: float = 5.0  # cross entropy
     dice: float = 5.0
-    points: PointSettings = field(default_factory=PointSettings)  # where masks are compared
+    points: PointSettings | None = None  # where masks are compared; None: by their size, see `points_of`
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def match(
             - weights.giou * generalised_iou(to_corners(boxes)[:, None], to_corners(target.boxes)[None])
         )
         if prediction.masks is not None:
-            points = weights.points.points
+            points = weights.points.points if weights.points else None
             entropy, dice = mask_costs(prediction.masks[image], _true_masks(target), points, generator)
             cost = cost + weights.mask * entropy + weights.dice * dice
         pairs.append(assign(cost))

@@ -32,14 +32,16 @@ def match_masks(
     prediction: MaskPrediction,
     targets: Sequence[MaskTargets],
     weights: Mask2FormerWeights,
-    points: PointSettings,
+    points: PointSettings | None,
     generator: torch.Generator | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """The cheapest one-to-one assignment per image: (query indices, target indices)."""
     probability = prediction.logits.softmax(-1)
     pairs = []
     for image, target in enumerate(targets):
-        bce, dice = mask_costs(prediction.masks[image], target.masks, points.points, generator)
+        bce, dice = mask_costs(
+            prediction.masks[image], target.masks, points.points if points else None, generator
+        )
         cost = (
             weights.bce * bce + weights.dice * dice - weights.classes * probability[image][:, target.labels]
         )
@@ -53,7 +55,7 @@ def mask_prediction_loss(
     pairs: Sequence[tuple[Tensor, Tensor]],
     objects: float,
     weights: Mask2FormerWeights,
-    points: PointSettings,
+    points: PointSettings | None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Weighted sum for one output; `objects` normalises the masks' terms."""
@@ -84,7 +86,7 @@ def mask2former_loss(
     Every output is matched on its own. Without an object in any image the queries learn "no object" alone.
     `generator` (on the CPU) draws the points.
     """
-    weights, points = weights or Mask2FormerWeights(), points or PointSettings()
+    weights = weights or Mask2FormerWeights()
     objects = objects_in(sum(len(target.labels) for target in targets))
     losses = []
     for prediction in outputs:

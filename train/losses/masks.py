@@ -27,6 +27,14 @@ class PointSettings:
     importance: float = 0.75  # share of the points that are the least certain candidates; the rest is random
 
 
+def points_of(logits: Tensor) -> int:
+    """How many points tell masks (..., h, w) apart: the published number, or their cells if these are fewer.
+
+    12,544 are meant for pictures of 1024 px; on 128 px they would look at each cell twelve times.
+    """
+    return min(PointSettings.points, logits.shape[-2] * logits.shape[-1])
+
+
 def random_points(masks: int, points: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Uniform points (masks, points, 2) with device and dtype of `like`; `generator` on the CPU."""
     return torch.rand(masks, points, 2, generator=generator).to(like)
@@ -83,14 +91,14 @@ def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
 def mask_costs(
     logits: Tensor,
     masks: Tensor,
-    points: int = PointSettings.points,
+    points: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy and dice (Q, M) of logits (Q, h, w) and true masks (M, H, W), bool, of one image.
 
     Both are taken at the same random points for all masks.
     """
-    where = random_points(1, points, logits, generator)
+    where = random_points(1, points or points_of(logits), logits, generator)
     predicted, truth = sample_masks(logits, where), sample_masks(masks.to(logits.dtype), where)
     return pairwise_bce(predicted, truth), pairwise_dice(predicted, truth)
 
@@ -107,6 +115,6 @@ def mask_losses(
     """
     if len(logits) == 0:
         return logits.sum(), logits.sum()
-    where = uncertain_points(logits, settings or PointSettings(), generator)
+    where = uncertain_points(logits, settings or PointSettings(points_of(logits)), generator)
     predicted, truth = sample_masks(logits, where), sample_masks(masks.to(logits.dtype), where)
     return bce_loss(predicted, truth), dice_loss(predicted, truth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,7 +169,8 @@ def broken_file(root: Path, path: Path, error: BaseException) -> BrokenFile:
     """What to raise for an error of a library."""
     what = getattr(error, "strerror", None) or first_line(error)
     if not isinstance(error, ImageError):
-        what = f"cannot be read: {what}"
+        # The same words each time: a place in memory would make another problem of it when it is read again.
+        what = f"cannot be read: {re.sub(' at 0x[0-9a-f]+', '', what)}"
     return BrokenFile(shown(path.relative_to(root)), what)
 
 

@@ -23,7 +23,13 @@ from argus_edge.train.data.readers.files import read_text, shown
 from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, counted, picture
 from argus_edge.train.data.readers.masks import checked_polygon, filled
 from argus_edge.train.data.readers.reader import Reader
-from argus_edge.train.data.readers.yolo_files import LAYOUT, find_pictures, label_of, read_description
+from argus_edge.train.data.readers.yolo_files import (
+    LAYOUT,
+    NAME_FILES,
+    find_pictures,
+    label_of,
+    read_description,
+)
 
 TASKS: Final = ("det", "inst", "pose")
 TOLERANCE: Final = 1e-3  # exporters round; what is farther out of the picture is a mistake
@@ -209,8 +215,9 @@ def _note_lone_labels(root: Path, entries: Sequence[YoloImage], problems: Proble
     known = {entry.labels for entry in entries}
     for folder in sorted({labels.parent for labels in known}):
         if "labels" in folder.relative_to(root).parts:  # beside pictures other texts may lie
-            found = {path for path in folder.glob("*.txt") if not path.name.startswith(".")}
-            for path in sorted(found - known):
+            found = (path for path in folder.glob("*.txt") if not path.name.startswith("."))
+            # LabelImg writes the names of the classes beside the labels.
+            for path in sorted({path for path in found if path.name not in NAME_FILES} - known):
                 what = "labels without a picture of the same name"
                 problems.add(shown(path.relative_to(root)), what, "annotation")
 

@@ -24,7 +24,7 @@ LAYOUT: Final = (
     "SPLIT/labels/; one .txt per picture"
 )
 MAX_YAML_BYTES: Final = 1 << 20
-_NAME_FILES: Final = ("classes.txt", "obj.names", "names.txt")
+NAME_FILES: Final = ("classes.txt", "obj.names", "names.txt")
 _SPLITS: Final = {"val": ("val", "valid", "validation"), "valid": ("valid", "val", "validation")}
 
 
@@ -44,7 +44,7 @@ def read_description(root: Path, file: Path | None, pose: bool) -> Description:
     """
     path = file or _find_yaml(root)
     if path is None:
-        listed = [root / name for name in _NAME_FILES if (root / name).is_file()]
+        listed = [root / name for name in NAME_FILES if (root / name).is_file()]
         if not listed:
             raise DatasetError(
                 f"{shown(root)}: no names of classes; add data.yaml with a list `names`, or classes.txt with "
@@ -184,9 +184,13 @@ def _exists(path: Path) -> bool:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """All below it; hidden ones are left out."""
+    """All below it; those that are hidden, or in hidden folders, are left out.
+
+    Links to nowhere are among them, to be reported when they are read.
+    """
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+    visible = (p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(path for path in visible if not path.is_dir())
 
 
 def _listed(root: Path, file: Path, problems: Problems) -> Iterator[Path]:

@@ -1,0 +1,227 @@
+"""What a training run shows and keeps: progress, TensorBoard, log.jsonl, report.html and two checkpoints."""
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import torch
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+
+from argus_edge.errors import TrainingError
+from argus_edge.runtime.machine import this_machine
+from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
+from argus_edge.train.data.readers.files import shown
+from argus_edge.train.data.rendered import examples_for
+from argus_edge.train.data.scenes.splits import get_split
+from argus_edge.train.evaluation_sets import EvaluationSet, check_used
+from argus_edge.train.loop import StepReport, Trainer
+from argus_edge.train.metrics import TaskMetric
+from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
+from argus_edge.train.predict import DETECTORS, TorchPredictor
+from argus_edge.train.recipe import Recipe
+from argus_edge.train.run_log import Row, RunLog
+from argus_edge.train.run_report import RunReport, write_report
+from argus_edge.train.samples import Sample, Samples
+from argus_edge.train.truth import true_people
+from argus_edge.train.validate import evaluate
+
+LATEST: Final = "checkpoint"  # the averaged weights when they were last measured
+BEST: Final = "best"  # those with the highest score
+
+
+def scene_info(recipe: Recipe, command: str) -> CheckpointInfo:
+    """The description of a checkpoint that is trained on scenes by `command`."""
+    return CheckpointInfo(
+        recipe.variant,
+        recipe.tasks,
+        {task: names for task, names in SCENE_CLASSES.items() if task in recipe.tasks},
+        recipe.phases[-1].size,
+        command,
+        recipe.to_json(),
+        things=THINGS if "pan" in recipe.tasks else 0,
+    )
+
+
+def scene_sets(recipe: Recipe, tasks: Sequence[str], cache: Path) -> list[EvaluationSet]:
+    """The first scenes of the validation split, and as many surfaces for anom; `cache` keeps scenes."""
+    first, count, size = get_split("val").first, recipe.validate_scenes, recipe.phases[-1].size
+    groups = {
+        "scenes": tuple(task for task in tasks if task != "anom"),
+        "surfaces": tuple(task for task in tasks if task == "anom"),
+    }
+
+    def rendered(kind: str, tasks: tuple[str, ...]) -> EvaluationSet:
+        title = f"{kind} {first} to {first + count - 1}, {size}x{size}"
+        return EvaluationSet(
+            title, tasks, SCENE_CLASSES, count, lambda: examples_for(tasks, first, count, size, cache)[0]
+        )
+
+    return [rendered(kind, chosen) for kind, chosen in groups.items() if chosen]
+
+
+class Journal:
+    """Tells of a run in the folder `out`, on stderr, and keeps the averaged weights; for the leader only.
+
+    A run that is resumed continues what the journal wrote up to the trainer's step.
+    """
+
+    def __init__(
+        self, out: Path, trainer: Trainer, info: CheckpointInfo, sets: Sequence[EvaluationSet]
+    ) -> None:
+        """Args:
+            out: folder of the run, made if missing.
+            trainer: at the step that the run starts or continues from.
+            info: describes the checkpoints; without metrics.
+            sets: what to validate on, no two for the same task; their `read` is called at each validation.
+
+        Raises InputError when classes of the model and of a set differ, TrainingError where `out` cannot be
+        written.
+        """
+        self.out, self.trainer, self.info, self.sets = out, trainer, info, sets
+        self.metrics: dict[str, TaskMetric] = {task: each.metrics[task] for each in sets for task in each.tasks}
+        self.tables = [each.tables(info.classes, {}, False) for each in sets]
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (LATEST, BEST):
+            _recover(out / name)
+        self.log = RunLog(out / "log.jsonl", trainer.step)
+        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step + 1)
+        self.progress = RunProgress(trainer.recipe.steps, trainer.step)
+        self.samples: list[Sample] = []
+        self.protocols: dict[str, str] = {}
+        self._trained, self._started = self.log.seconds, time.perf_counter()
+        self._clock, self._images = self._started, 0
+
+    def __enter__(self) -> "Journal":
+        """Start to show progress, and make up for a validation that an interruption has prevented."""
+        self.progress.start()
+        step, recipe = self.trainer.step, self.trainer.recipe
+        due = step and (step == recipe.steps or step % recipe.validate_every == 0)
+        if due and not any(row["step"] == step for row in self.log.validations):
+            self.on_validate(self.trainer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        self.board.close()
+        self.log.__exit__(kind, error, trace)
+        if self.samples or not (self.out / "report.html").exists():  # else the one with pictures stays
+            self._report()
+
+    def on_step(self, report: StepReport) -> None:
+        """Show the step; every `log_every` steps, log it."""
+        self._images += report.images
+        speed = self._images / (time.perf_counter() - self._clock)
+        if report.fault:
+            self.progress.tell(f"{report.fault}; the step is skipped")
+            self.log.add(report.step, {"fault": report.fault})
+        self.progress.show(report, speed)
+        if report.step % self.trainer.recipe.log_every == 0:
+            self._record(
+                report.step,
+                {f"loss/{task}": loss for task, loss in report.losses.items()}
+                | {f"weight/{task}": weight for task, weight in report.weights.items()}
+                | {"learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
+                | {"images_per_second": speed, "seconds": self._seconds()},
+            )
+            self._clock, self._images = time.perf_counter(), 0
+
+    def on_validate(self, trainer: Trainer) -> None:
+        """Measure the averaged model, keep it, and bring the report up to date."""
+        figures, self.samples = self._measure(trainer)
+        values = {f"{t}/{name}": value for t, each in figures.items() for name, value in each.items()}
+        validations = self.log.validations
+        value = score(values, next(iter(validations), values), self.metrics)
+        facts = {"step": trainer.step, "score": value, "on": [each.title for each in self.sets], **figures}
+        info = dataclasses.replace(self.info, metrics=facts)
+        if value > max((row["score"] for row in validations), default=-1.0):
+            _replace(self.out / BEST, trainer, info)
+        _replace(self.out / LATEST, trainer, info)
+        self._record(trainer.step, {"score": value} | values)  # last: it says that all of this was done
+        for number, sample in enumerate(self.samples):
+            image = Summary.Image(
+                height=sample.height, width=sample.width, colorspace=3, encoded_image_string=sample.jpeg
+            )
+            place = sum(other.task == sample.task for other in self.samples[:number])
+            tag = f"{sample.task}/truth and prediction {place + 1}"
+            self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), trainer.step)
+        self.board.flush()
+        self._report()
+        self._clock, self._images = time.perf_counter(), 0
+
+    def _measure(self, trainer: Trainer) -> tuple[dict[str, dict[str, float]], list[Sample]]:
+        """Task -> figure -> value, and pictures."""
+        figures: dict[str, dict[str, float]] = {}
+        pictures: list[Sample] = []
+        finds_people = any(task in self.info.tasks for task in DETECTORS)
+        for each, tables in zip(self.sets, self.tables, strict=True):
+            names = {**each.classes, **{task: table.names for task, table in tables.items()}}
+            samples = Samples(each.count, names)
+            with self.progress.validating(each.count) as advance:
+                (found,) = evaluate(
+                    {"average": TorchPredictor(trainer.average, self.info, each.tasks)},
+                    each.read(),
+                    each.tasks,
+                    advance,
+                    each.classes,
+                    warm_up=0,
+                    metrics=each.metrics,
+                    tables=tables,
+                    people=true_people if "pose" in each.tasks and not finds_people else None,
+                    watch=samples.add,
+                ).values()
+            check_used(each, len(found.frame_ms))
+            figures |= found.metrics
+            self.protocols |= found.protocols
+            pictures += samples.pictures
+        return figures, pictures
+
+    def _seconds(self) -> float:
+        return self._trained + time.perf_counter() - self._started
+
+    def _record(self, step: int, values: Mapping[str, float]) -> Row:
+        row = self.log.add(step, values)
+        for name, value in row.items():
+            if name not in ("step", "seconds"):
+                self.board.add_scalar(name, value, step)
+        return row
+
+    def _report(self) -> None:
+        report = RunReport(
+            self.info, self.trainer.step, self.trainer.recipe.steps, _machine(self.trainer.device, self._seconds()),
+            [each.title for each in self.sets], self.log.rows, self.metrics, self.protocols, self.samples,
+        )  # fmt: skip
+        write_report(self.out / "report.html", report)
+
+
+class RunProgress(Progress):
+    """A bar with the losses of all tasks below it, on stderr."""
+
+    def __init__(self, steps: int, step: int) -> None:
+        self._losses = Text()
+        super().__init__(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
+        )  # fmt: skip
+        self._bar = self.add_task("training", total=steps, completed=step, speed="")
+
+    def get_renderables(self) -> "Iterable[RenderableType]":
+        yield from super().get_renderables()
+        yield self._losses
