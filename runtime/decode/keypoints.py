@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError
-from argus_edge.keypoints import KEYPOINT_NAMES, SKELETON
+from argus_edge.keypoints import KEYPOINT_NAMES, OKS_SIGMAS, SKELETON
 from argus_edge.results import Keypoints
 from argus_edge.runtime.persons import Persons, grid_to_image
 
@@ -24,6 +24,8 @@ Refinement = Literal["dark", "quarter"]
 BLUR_SIZE: Final = 11  # [cells]
 BLUR_SIGMA: Final = 2.0  # [cells]: OpenCV's for a kernel of 11, and that of the targets
 SEEN: Final = 0.2  # a keypoint below it does not count in its person's score
+
+DOUBLE: Final = 0.9  # object keypoint similarity
 
 _FLOOR, _CEILING = 1e-3, 50.0  # of a heatmap, before its logarithm
 _LONGEST_STEP: Final = 2.0  # [cells]: a step beyond is no refinement, but a map without a peak
@@ -44,8 +46,9 @@ def decode_keypoints(
         refinement: "dark", or "quarter": a quarter of a cell towards the greater neighbour.
 
     A keypoint's score is its heatmap's maximum, in [0, 1]; a person's is that of the box times the mean of
-    the keypoints' scores above 0.2, or 0 without any. Raises EngineError when the shapes do not fit or a
-    heatmap is not finite.
+    the keypoints' scores above 0.2, or 0 without any. Of persons found twice one is left (`distinct`).
+
+    Raises EngineError when the shapes do not fit or a heatmap is not finite.
     """
     heatmaps = np.asarray(outputs["heatmaps"], np.float32)
     if heatmaps.shape[:2] != (len(persons), len(names)):
@@ -61,14 +64,40 @@ def decode_keypoints(
     scores = np.clip(peaks, 0, 1)
     seen = scores > SEEN
     means = np.sum(scores * seen, axis=1) / np.maximum(np.sum(seen, axis=1), 1)
+    person_scores = (persons.scores * means).astype(np.float32)
+    known = tuple(names) == KEYPOINT_NAMES
+    kept = distinct(points, person_scores, persons.boxes) if known else np.arange(len(persons))
     return Keypoints(
-        points.astype(np.float32),
-        scores,
-        persons.boxes.astype(np.float32),
-        (persons.scores * means).astype(np.float32),
+        points[kept].astype(np.float32),
+        scores[kept],
+        persons.boxes[kept].astype(np.float32),
+        person_scores[kept],
         tuple(names),
-        SKELETON if tuple(names) == KEYPOINT_NAMES else (),
+        SKELETON if known else (),
     )
+
+
+def distinct(
+    points: NDArray[np.floating[Any]], scores: NDArray[np.float32], boxes: NDArray[np.floating[Any]]
+) -> NDArray[np.intp]:
+    """Which of N persons are not another one's double, in their order: OKS-NMS, as mmpose has it.
+
+    Args:
+        points: (N, 17, 2) xy [px] in COCO's order.
+        scores: (N,) of the persons; of two doubles the better one stays.
+        boxes: (N, 4) xyxy [px]; the mean area of two is the scale of their likeness.
+
+    Two are doubles if their object keypoint similarity is above 0.9.
+    """
+    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 1, None).prod(axis=1)
+    spread = 2 * (2 * np.array(OKS_SIGMAS)) ** 2
+    kept: list[int] = []
+    for person in np.argsort(-scores, kind="stable").tolist():
+        squares = np.square(points[kept] - points[person]).sum(axis=2)  # (kept, 17)
+        scale = (areas[kept] + areas[person])[:, None] / 2
+        if not (np.exp(-squares / (scale * spread)).mean(axis=1) > DOUBLE).any():
+            kept.append(person)
+    return np.array(sorted(kept), np.intp)
 
 
 def find_peaks(heatmaps: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

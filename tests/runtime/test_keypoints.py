@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError, TaskError
 from argus_edge.geometry import Letterbox
-from argus_edge.keypoints import KEYPOINT_NAMES, SKELETON
+from argus_edge.keypoints import KEYPOINT_NAMES, OKS_SIGMAS, SKELETON
 from argus_edge.results import Detections
-from argus_edge.runtime.decode.keypoints import decode_keypoints, find_peaks, refine_dark, refine_quarter
+from argus_edge.runtime.decode.keypoints import (
+    decode_keypoints,
+    distinct,
+    find_peaks,
+    refine_dark,
+    refine_quarter,
+)
 from argus_edge.runtime.persons import Persons, fill_slots, find_persons, grid_matrix, grid_to_image, widen
 
 HEIGHT, WIDTH = 64, 48
@@ -171,3 +177,28 @@ def test_the_grid_of_a_region_is_one_map_in_both_directions() -> None:
     points = grid_to_image(cells, region[None], HEIGHT, WIDTH)[0]
     matrix = grid_matrix(region, HEIGHT, WIDTH)
     np.testing.assert_allclose(points @ matrix[:, :2].T + matrix[:, 2], cells[0], atol=1e-9)
+
+
+def test_a_person_found_twice_is_told_once() -> None:
+    rng = np.random.default_rng(3)
+    person, other = rng.uniform(0, 100, (2, 17, 2))
+    points = np.stack([person, other, person + 0.5, person + 30])
+    boxes = np.tile(np.array([0, 0, 100, 100], np.float64), (4, 1))
+    scores = np.array([0.5, 0.4, 0.9, 0.8], np.float32)
+    assert distinct(points, scores, boxes).tolist() == [1, 2, 3]
+    assert distinct(points[:0], scores[:0], boxes[:0]).tolist() == []
+
+
+def test_doubles_are_measured_as_object_keypoint_similarity() -> None:
+    """A shift d of all keypoints has the mean of exp(-d^2 / (2 area (2 sigma)^2))."""
+    area, points = 50.0 * 80.0, np.zeros((2, 17, 2))
+    boxes = np.tile(np.array([0, 0, 50, 80], np.float64), (2, 1))
+    scores = np.array([0.9, 0.8], np.float32)
+
+    def similarity(shift: float) -> float:
+        return float(np.mean([np.exp(-(shift**2) / (2 * area * (2 * s) ** 2)) for s in OKS_SIGMAS]))
+
+    for shift, count in ((2.0, 1), (4.0, 1 if similarity(4.0) > 0.9 else 2), (9.0, 2)):
+        points[1, :, 0] = shift
+        assert len(distinct(points, scores, boxes)) == count
+    assert similarity(2.0) > 0.9 > similarity(9.0)
