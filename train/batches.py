@@ -94,9 +94,7 @@ def scene_groups(recipe: Recipe) -> list[tuple[str, ...]]:
     return [*(tuple(group) for group in groups.values()), *surfaces]
 
 
-def positions_of(
-    step: int, phases: Sequence[Phase], place: Place, parts: int = 1
-) -> list[tuple[range, int]]:
+def positions_of(step: int, phases: Sequence[Phase], place: Place, parts: int = 1) -> list[tuple[range, int]]:
     """Which images a process draws for a step, counted from the run's start, and their size [px]; for each
     part of the step's batch.
     """

@@ -1,41 +1,33 @@
 """What a training run shows and keeps: progress, TensorBoard, log.jsonl, report.html and two checkpoints."""
 
 import dataclasses
-import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import torch
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from safetensors import SafetensorError
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
-from argus_edge.errors import TrainingError
+from argus_edge.errors import TrainingError, first_line
 from argus_edge.runtime.machine import this_machine
-from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
-from argus_edge.train.data.readers.files import shown
+from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.rendered import examples_for
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.evaluation_sets import EvaluationSet, check_used
 from argus_edge.train.loop import StepReport, Trainer
 from argus_edge.train.metrics import TaskMetric
+from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.checkpoint import CheckpointInfo, save_checkpoint
 from argus_edge.train.predict import DETECTORS, TorchPredictor
 from argus_edge.train.recipe import Recipe
 from argus_edge.train.run_log import Row, RunLog
+from argus_edge.train.run_progress import RunProgress
 from argus_edge.train.run_report import RunReport, write_report
 from argus_edge.train.samples import Sample, Samples
 from argus_edge.train.truth import true_people
@@ -43,19 +35,6 @@ from argus_edge.train.validate import evaluate
 
 LATEST: Final = "checkpoint"  # the averaged weights when they were last measured
 BEST: Final = "best"  # those with the highest score
-
-
-def scene_info(recipe: Recipe, command: str) -> CheckpointInfo:
-    """The description of a checkpoint that is trained on scenes by `command`."""
-    return CheckpointInfo(
-        recipe.variant,
-        recipe.tasks,
-        {task: names for task, names in SCENE_CLASSES.items() if task in recipe.tasks},
-        recipe.phases[-1].size,
-        command,
-        recipe.to_json(),
-        things=THINGS if "pan" in recipe.tasks else 0,
-    )
 
 
 def scene_sets(recipe: Recipe, tasks: Sequence[str], cache: Path) -> list[EvaluationSet]:
@@ -90,12 +69,14 @@ class Journal:
             info: describes the checkpoints; without metrics.
             sets: what to validate on, no two for the same task; their `read` is called at each validation.
 
-        Raises InputError when classes of the model and of a set differ, TrainingError where `out` cannot be
-        written.
+        Raises InputError when the model and a set have no class in common, TrainingError where `out` cannot
+        be written.
         """
         self.out, self.trainer, self.info, self.sets = out, trainer, info, sets
-        self.metrics: dict[str, TaskMetric] = {task: each.metrics[task] for each in sets for task in each.tasks}
-        self.tables = [each.tables(info.classes, {}, False) for each in sets]
+        self.metrics: dict[str, TaskMetric] = {
+            task: each.metrics[task] for each in sets for task in each.tasks
+        }
+        self.tables = [each.tables(info.classes, {}, shared=True) for each in sets]
         out.mkdir(parents=True, exist_ok=True)
         for name in (LATEST, BEST):
             _recover(out / name)
@@ -121,9 +102,13 @@ class Journal:
     ) -> None:
         self.progress.stop()
         self.board.close()
-        self.log.__exit__(kind, error, trace)
+        self.log.close()
         if self.samples or not (self.out / "report.html").exists():  # else the one with pictures stays
-            self._report()
+            try:
+                self._report()
+            except TrainingError:
+                if error is None:
+                    raise
 
     def on_step(self, report: StepReport) -> None:
         """Show the step; every `log_every` steps, log it."""
@@ -151,18 +136,11 @@ class Journal:
         value = score(values, next(iter(validations), values), self.metrics)
         facts = {"step": trainer.step, "score": value, "on": [each.title for each in self.sets], **figures}
         info = dataclasses.replace(self.info, metrics=facts)
-        if value > max((row["score"] for row in validations), default=-1.0):
-            _replace(self.out / BEST, trainer, info)
-        _replace(self.out / LATEST, trainer, info)
+        if self.sets and value > max((row["score"] for row in validations), default=-1.0):
+            _replace(self.out / BEST, trainer.average, info)
+        _replace(self.out / LATEST, trainer.average, info)
         self._record(trainer.step, {"score": value} | values)  # last: it says that all of this was done
-        for number, sample in enumerate(self.samples):
-            image = Summary.Image(
-                height=sample.height, width=sample.width, colorspace=3, encoded_image_string=sample.jpeg
-            )
-            place = sum(other.task == sample.task for other in self.samples[:number])
-            tag = f"{sample.task}/truth and prediction {place + 1}"
-            self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), trainer.step)
-        self.board.flush()
+        self._show_samples(trainer.step)
         self._report()
         self._clock, self._images = time.perf_counter(), 0
 
@@ -193,6 +171,20 @@ class Journal:
             pictures += samples.pictures
         return figures, pictures
 
+    def _show_samples(self, step: int) -> None:
+        """The pictures in TensorBoard, as the JPEGs they are; `add_image` would make larger PNGs."""
+        numbers: Counter[str] = Counter()
+        for sample in self.samples:
+            numbers[sample.task] += 1
+            image = Summary.Image(
+                height=sample.height, width=sample.width, colorspace=3, encoded_image_string=sample.jpeg
+            )
+            tag = f"{sample.task}/truth, prediction {numbers[sample.task]}"
+            self.board._get_file_writer().add_summary(
+                Summary(value=[Summary.Value(tag=tag, image=image)]), step
+            )
+        self.board.flush()
+
     def _seconds(self) -> float:
         return self._trained + time.perf_counter() - self._started
 
@@ -205,23 +197,76 @@ class Journal:
 
     def _report(self) -> None:
         report = RunReport(
-            self.info, self.trainer.step, self.trainer.recipe.steps, _machine(self.trainer.device, self._seconds()),
-            [each.title for each in self.sets], self.log.rows, self.metrics, self.protocols, self.samples,
-        )  # fmt: skip
+            self.info,
+            self.trainer.step,
+            self.trainer.recipe.steps,
+            _machine(self.trainer.device, self._seconds()),
+            [each.title for each in self.sets],
+            self.log.rows,
+            self.metrics,
+            self.protocols,
+            self.samples,
+        )
         write_report(self.out / "report.html", report)
 
 
-class RunProgress(Progress):
-    """A bar with the losses of all tasks below it, on stderr."""
+def score(
+    figures: Mapping[str, float], first: Mapping[str, float], metrics: Mapping[str, TaskMetric]
+) -> float:
+    """One number by which the checkpoints of a run are ranked: the mean over the tasks, more is better.
 
-    def __init__(self, steps: int, step: int) -> None:
-        self._losses = Text()
-        super().__init__(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-        )  # fmt: skip
-        self._bar = self.add_task("training", total=steps, completed=step, speed="")
+    A task counts with its primary figure, which lies between 0 and 1, or 0 where that could not be measured.
+    An error e, which was f at the run's first validation, counts with f / (e + f): one half at first, 1
+    without error.
 
-    def get_renderables(self) -> "Iterable[RenderableType]":
-        yield from super().get_renderables()
-        yield self._losses
+    figures, first: under "task/figure".
+    """
+    shares = []
+    for task, metric in metrics.items():
+        name = f"{task}/{metric.primary}"
+        value = figures.get(name)
+        if value is not None and metric.primary in metric.errors:
+            start = first.get(name, value)
+            value = start / (value + start) if value else 1.0
+        shares.append(value or 0.0)
+    return sum(shares) / len(shares) if shares else 0.0  # without data to validate on
+
+
+def _replace(folder: Path, model: Argus, info: CheckpointInfo) -> None:
+    """Write a checkpoint beside `folder` and let it take that place."""
+    fresh, old = _beside(folder)
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        save_checkpoint(fresh, model, info)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{folder}: the checkpoint cannot be written ({first_line(error)}); make room and resume: "
+            f"the one before is whole"
+        ) from error
+
+
+def _recover(folder: Path) -> None:
+    """Put back what `_replace` had moved away when it was killed."""
+    fresh, old = _beside(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+
+
+def _machine(device: torch.device, seconds: float) -> dict[str, str]:
+    machine = this_machine()
+    facts = {"CPU": f"{machine.cpu}, {machine.cores} cores used"}
+    if device.type == "cuda":
+        facts["GPU"] = torch.cuda.get_device_name(device)
+    facts |= {"system": machine.system, "Python": machine.python, "PyTorch": str(torch.__version__)}
+    return facts | {"time": f"{seconds:,.0f} s"}

@@ -49,8 +49,9 @@ class Loaded:
 class ExampleSamples:
     """The samples that a run draws from a data set: epoch after epoch, each in its own order.
 
-    An image that cannot be used is replaced by the next one of its epoch that can, and is in its
-    problems; so is, without a problem, one of which its data set says nothing about a task. Errors of a data set are told there, too: a worker's exception would lose its message.
+    An image that cannot be used is replaced by the next one of its epoch that can, and is in the sample's
+    problems; one of which its data set says nothing about a task is replaced, too. Errors of a data set are
+    told with the sample: a worker's exception would lose its message.
 
     Args:
         images: the data set; a worker process gets a copy of it.
@@ -94,9 +95,7 @@ class ExampleSamples:
             failure = str(error)
         return Drawn(sample, tuple(islice(self.images.problems, noted, None)), failure)
 
-    def _sample(
-        self, epoch: int, place: int, rng: np.random.Generator, size: tuple[int, int]
-    ) -> Sample:
+    def _sample(self, epoch: int, place: int, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         order = self._epoch_order(epoch)
         for step in range(len(order)):
             example = self.images[int(order[(place + step) % len(order)])]
@@ -149,7 +148,7 @@ class Steps(Dataset[Loaded]):
 
     def __getitem__(self, step: int) -> Loaded:
         batches = [] if self.scenes is None else self.scenes[step]
-        problems = []
+        problems: list[tuple[Problem, ...]] = []
         for samples, phases in self.sets:
             found: list[Problem] = []
             for positions, size in positions_of(step, phases, self.place, self.parts):

@@ -23,6 +23,7 @@ from argus_edge.train.objectives import Objective
 from argus_edge.train.optimiser import build_optimiser, rate_factor
 from argus_edge.train.processes import Place, any_of, held_back, means, shared
 from argus_edge.train.recipe import Recipe
+from argus_edge.train.stages import freeze_parts
 from argus_edge.train.state import read_state, write_state
 
 MOST_FAULTS = 10  # steps in a row whose loss is not finite
@@ -61,7 +62,8 @@ class Trainer:
         self, model: Argus, recipe: Recipe, device: torch.device, place: Place | None = None
     ) -> None:
         self.recipe, self.device, self.place = recipe, device, place or Place()
-        self.model = model.to(device).train()
+        self.model = model.to(device)
+        trained = freeze_parts(model, recipe)
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         if device.type == "cpu" and recipe.precision == "bf16":
             model.backbone.fuse_attention(False)  # the plain form trains up to four times as fast there
@@ -71,12 +73,14 @@ class Trainer:
             pyramid = torch.compile(pyramid)  # type: ignore[assignment]
         self._pyramid = shared(pyramid, self.place)
         self._objectives = {
-            task: shared(Objective(task, decoder, recipe.encoder_copies, whole=several), self.place)
-            for task, decoder in model.decoders.items()
+            task: shared(
+                Objective(task, model.decoders[task], recipe.encoder_copies, whole=several), self.place
+            )
+            for task in trained
         }
         self.optimiser = build_optimiser(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.balancer = make_balancer(recipe.balancing, recipe.task_weights, tuple(model.decoders))
+        self.balancer = make_balancer(recipe.balancing, recipe.task_weights, trained)
         self.step = 0
         self._faults = 0  # in a row
 
@@ -88,7 +92,7 @@ class Trainer:
         """
         rate = self.recipe.learning_rate * rate_factor(self.step, self.recipe)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         buffers = {name: value.clone() for name, value in self.model.named_buffers()}
         placed = [batch.to(self.device) for batch in batches]
@@ -116,6 +120,7 @@ class Trainer:
 
     def _backward(self, batches: Sequence[Batch]) -> "_Told":
         generator, told = self._generator(), _Told()
+        last = {task: index for index, batch in enumerate(batches) for task in batch.targets}
         for index, batch in enumerate(batches):
             with held_back(self._pyramid, hold=index < len(batches) - 1):
                 with self._autocast():
@@ -123,7 +128,8 @@ class Trainer:
                 leaves = [f.detach().requires_grad_(f.requires_grad) for f in features]
                 gradients = [torch.zeros_like(leaf) for leaf in leaves] if leaves[0].requires_grad else []
                 for task, target in batch.targets.items():
-                    self._backward_task(task, leaves, target, batch, generator, told)
+                    with held_back(self._objectives[task], hold=index < last[task]):
+                        self._backward_task(task, leaves, target, batch, generator, told)
                     for total, leaf in zip(gradients, leaves, strict=False):
                         if leaf.grad is not None:
                             total += leaf.grad
@@ -143,20 +149,20 @@ class Trainer:
     ) -> None:
         with self._autocast():
             loss: Tensor = self._objectives[task](leaves, target, generator)
-        told.losses[task] = float(loss.detach())
-        if not math.isfinite(told.losses[task]):
+        value = float(loss.detach())
+        told.losses[task] = told.losses.get(task, 0.0) + batch.share * value
+        if not math.isfinite(value):
             told.fault = told.fault or (
-                f"step {self.step}: the loss of task {task!r} is {told.losses[task]} "
-                f"on {', '.join(batch.names)}"
+                f"step {self.step}: the loss of task {task!r} is {value} on {', '.join(batch.names)}"
             )
-        weight = told.weights[task] = self.balancer.weight(task, told.losses[task])
+        weight = told.weights[task] = self.balancer.weight(task, value)
         if loss.requires_grad:
-            self.scaler.scale(weight * loss).backward()
+            self.scaler.scale(weight * batch.share * loss).backward()
         reached = [leaf.grad for leaf in leaves if leaf.grad is not None]
         scale = self.scaler.get_scale() * weight
         # Per place, over the channels; means, as tasks differ in their number of images and places.
-        norm = sum(float(grad.norm(dim=1).mean()) for grad in reached)
-        told.gradients[task] = norm / scale if scale else 0.0
+        norm = batch.share * sum(float(grad.norm(dim=1).mean()) for grad in reached)
+        told.gradients[task] = told.gradients.get(task, 0.0) + (norm / scale if scale else 0.0)
 
     def _autocast(self) -> torch.autocast:
         dtype = AUTOCAST[self.recipe.precision]
@@ -180,12 +186,14 @@ class Trainer:
     @torch.no_grad()
     def _repeated(self, batches: Sequence[Batch]) -> dict[str, float]:
         """The losses of the same batches, with the same chance, after the step."""
-        generator, losses = self._generator(), {}
+        generator = self._generator()
+        losses: dict[str, float] = {}
         with self._autocast():
             for batch in batches:
                 features = self._pyramid(normalise(batch.image))
                 for task, target in batch.targets.items():
-                    losses[task] = float(self._objectives[task](features, target, generator))
+                    loss = float(self._objectives[task](features, target, generator))
+                    losses[task] = losses.get(task, 0.0) + batch.share * loss
         return means(losses, self.place)
 
     def _count_fault(self, fault: str) -> None:
@@ -228,8 +236,9 @@ class Trainer:
         """Continue what `save` left last. Raises CheckpointError: none is there, or of another recipe."""
         tensors, facts = read_state(folder)
         recipe = json.loads(json.dumps(self.recipe.to_json()))
+        defaults = Recipe().to_json()  # of settings that are newer than the run
         try:
-            changed = [k for k, v in recipe.items() if facts["recipe"].get(k) != v]
+            changed = [k for k, v in recipe.items() if facts["recipe"].get(k, defaults[k]) != v]
             if changed:
                 raise CheckpointError(
                     f"{folder}: the run to resume was started with other settings for {', '.join(changed)}"

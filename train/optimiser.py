@@ -1,6 +1,7 @@
 """AdamW as the paper uses it: no decay on norms, biases, gammas, embeddings; warm-up, then a cosine."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,11 +11,14 @@ from argus_edge.train.recipe import Recipe
 UNDECAYED = ("level_embedding", "gamma", "pos_embed", "cls_token", "reg_token", "label_embedding", "scale")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters in two groups: decayed matrices, and the rest."""
+def parameter_groups(
+    model: nn.Module, weight_decay: float, backbone_rate: float = 1.0
+) -> list[dict[str, Any]]:
+    """Trainable parameters in groups, those that decay before the rest; and where the ViT learns at a rate of
+    its own, its parameters in two more. `share` is the group's rate as a fraction of the recipe's.
+    """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, weight_decay): [], (1.0, 0.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             plain = (
@@ -23,14 +27,17 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
                 or name.endswith(".query")  # the pooler's; Attention's ends in .weight
                 or any(part in UNDECAYED for part in name.split("."))
             )
-            (rest if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+            share = backbone_rate if name.startswith("backbone.") else 1.0
+            groups.setdefault((share, 0.0 if plain else weight_decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "share": share}
+        for (share, decay), parameters in groups.items()
+    ]
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
-    )
+    groups = parameter_groups(model, recipe.weight_decay, recipe.backbone_rate)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def rate_factor(step: int, recipe: Recipe) -> float:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
-from argus_edge.results import AnomalyMap, Frame, Result
+from argus_edge.results import AnomalyMap, DenseMap, Frame, Result
 from argus_edge.runtime.draw import draw_apart
+from argus_edge.runtime.draw.maps import value_span
 from argus_edge.tasks import TASKS
 from argus_edge.train.data.example import Example
 from argus_edge.train.metrics import Metric, TaskMetric
@@ -168,7 +169,8 @@ def _listed(folder: Path) -> set[str]:
 
 
 def draw_both(task: str, example: Example, result: Result, names: Sequence[str]) -> tuple[Pixels, Pixels]:
-    """The prediction and the truth of one image, each drawn on it, (H, W, 3) uint8 RGB.
+    """The prediction and the truth of one image, each drawn on it, (H, W, 3) uint8 RGB; depth in the colours of
+    the truth's span.
 
     `names` are the task's classes. The example must say something about the task.
     """
@@ -177,12 +179,13 @@ def draw_both(task: str, example: Example, result: Result, names: Sequence[str])
     if isinstance(result, AnomalyMap) and isinstance(truth, AnomalyMap):
         values, score = result.of(truth.categories[0])
         result = AnomalyMap(values[None], np.array([score], np.float32), truth.categories)
-    return _drawn(task, example, result), _drawn(task, example, truth)
+    span = value_span(truth.values) if isinstance(truth, DenseMap) else None
+    return _drawn(task, example, result, span), _drawn(task, example, truth, span)
 
 
-def _drawn(task: str, example: Example, result: Result) -> Pixels:
+def _drawn(task: str, example: Example, result: Result, span: tuple[float, float] | None) -> Pixels:
     height, width = example.image.shape[:2]
-    ((_, drawn),) = draw_apart(example.image, Frame(height, width, {task: result}))
+    ((_, drawn),) = draw_apart(example.image, Frame(height, width, {task: result}), span=span)
     return drawn
 
 

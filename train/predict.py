@@ -19,11 +19,11 @@ from argus_edge.runtime.persons import Persons, fill_slots, find_persons
 from argus_edge.runtime.preprocess import preprocess
 from argus_edge.spec import ImageSpec
 from argus_edge.tasks import get_task
+from argus_edge.train.metrics.keypoint_ap import MAX_PERSONS
 from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.checkpoint import CheckpointInfo
 
 DETECTORS = ("det", "inst")  # what may find people for pose
-PERSONS = 8  # whose pose is asked for in an image, as a package does by default
 
 
 class TorchPredictor:
@@ -55,7 +55,8 @@ class TorchPredictor:
     def __call__(self, image: NDArray[np.uint8], people: Detections | None = None) -> Frame:
         """Image (H, W, 3) uint8 RGB of any size -> results in its own frame, `timings` "total" [ms].
 
-        Pose looks at all `people` where they are known, else at those that the checkpoint's detector finds.
+        Pose looks at all `people` where they are known, else at those that the checkpoint's detector finds, the
+        best MAX_PERSONS, which is as many as the metric takes.
         Raises ImageError for anything that is no such image, TaskError for pose without a detector.
         """
         start = time.perf_counter()
@@ -70,7 +71,7 @@ class TorchPredictor:
                 if task == "pose":
                     found = people if people is not None else results[self._detector or ""]
                     assert isinstance(found, Detections)
-                    limit = PERSONS if people is None else len(people)
+                    limit = MAX_PERSONS if people is None else len(people)
                     persons = find_persons(found, limit, letterbox)
                 if entry.component not in answers:
                     answers[entry.component] = self._run(entry.component, features, letterbox, persons)

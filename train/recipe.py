@@ -42,7 +42,9 @@ class Recipe:
     data: Mapping[str, str] = field(default_factory=dict)  # task -> LAYOUT:PATH[@SPLIT]; the rest: scenes
     init: str = ""  # checkpoint folder whose weights to start from
     keep: bool = False  # its decoders that are not trained here go into the result as they are
-    freeze: str = "auto"  # "none", "backbone" (the ViT), "backbone+adapter"; "auto": the ViT of small and base
+    freeze: str = (
+        "auto"  # "none", "backbone" (the ViT), "backbone+adapter"; "auto": the ViT of small and base
+    )
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(2600, 192, 8), Phase(650, 320, 8))
     sizes: Mapping[str, int] = field(default_factory=dict)  # task -> [px] in place of the phases'
@@ -90,8 +92,10 @@ LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = 
     (("balancing",), f"one of {', '.join(BALANCERS)}", lambda v: v in BALANCERS),
     (("seed",), f"from 0 to {2**31 - 1}", lambda v: 0 <= v < 2**31),
     (
-        ("encoder_copies", "accumulate", "scenes", "log_every", "save_every", "validate_every")
-        + ("validate_scenes",),
+        (
+            *("encoder_copies", "accumulate", "scenes"),
+            *("log_every", "save_every", "validate_every", "validate_scenes"),
+        ),
         "at least 1",
         lambda v: v >= 1,
     ),

@@ -85,7 +85,7 @@ def match_classes(
         tuple(index[name] if name in taken else None for name in renamed),
         tuple(index.get(name) for name in model),
         tuple(index[name] for name in both),
-        _note(model, data, renamed, both),
+        _note(task, model, data, renamed, both),
     )
 
 
@@ -161,12 +161,16 @@ def _relabel_panoptic(truth: PanopticTruth, table: ClassTable) -> PanopticTruth:
     return PanopticTruth(ids, segments)
 
 
-def _note(model: Sequence[str], data: Sequence[str], renamed: Sequence[str], both: Sequence[str]) -> str:
+def _note(
+    task: str, model: Sequence[str], data: Sequence[str], renamed: Sequence[str], both: Sequence[str]
+) -> str:
+    """How many classes are left; the metric of maps says that itself."""
     others = len(set(renamed) - set(both))
     parts = []
     if len(both) < len(model) or others:
         ignored = f" ({others} more in the data ignored)" if others else ""
-        parts.append(f"{len(both)} of {len(model)} classes{ignored}: {listed(both)}")
+        count = "classes" if task in MAPS else f"{len(both)} of {len(model)} classes"
+        parts.append(f"{count}{ignored}: {listed(both)}")
     changed: dict[str, list[str]] = {}
     for old, new in zip(data, renamed, strict=True):
         if old != new and new in both:

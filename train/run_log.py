@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from argus_edge.errors import TrainingError
@@ -51,12 +50,7 @@ class RunLog:
         """How long the run had trained when it last told."""
         return max((float(row["seconds"]) for row in self.rows if "seconds" in row), default=0.0)
 
-    def __enter__(self) -> "RunLog":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def _refused(self, error: OSError) -> TrainingError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from argus_edge.package import ModelPackage
 from argus_edge.runtime.session import Runtime
 from argus_edge.spec import PRECISIONS, Precision
 from argus_edge.tasks import get_task
+from argus_edge.train.metrics.keypoint_ap import MAX_PERSONS
 from argus_edge.train.validate import Predict
 
 ENGINES: Final = ("auto", "openvino", "onnxruntime", "torch")
@@ -25,6 +26,7 @@ class Subject:
 
     engine: str
     predictors: Mapping[str, Predict]
+    notes: Mapping[str, str] = field(default_factory=dict)  # task -> what its protocol has to name
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,20 @@ def _package(path: Path, engine: str, precisions: Sequence[str] | None, threads:
                 for precision in chosen
             ]
             name = f"{runtimes[0].engine} {runtimes[0].engine_version}"
-            yield Subject(name, {runtime.precision: runtime for runtime in runtimes})
+            predictors = {runtime.precision: runtime for runtime in runtimes}
+            yield Subject(name, predictors, _notes(package))
 
     tasks = package.spec.tasks
     return Model(tuple(tasks), {name: entry.classes for name, entry in tasks.items()}, False, load)
+
+
+def _notes(package: ModelPackage) -> dict[str, str]:
+    """That the package gives the pose of fewer people than the metric takes, where it does."""
+    entry = package.spec.tasks.get("pose")
+    slots = package.spec.components[entry.component].persons if entry is not None else None
+    if slots is None or slots.shape[0] >= MAX_PERSONS:
+        return {}
+    return {"pose": f"at most {slots.shape[0]} people, as exported"}
 
 
 def _precision(name: str) -> Precision:

@@ -49,7 +49,7 @@ class Evaluation:
 
 def validate(
     predict: Predict,
-    samples: Iterable[Example],
+    samples: Iterable[Example | None],
     tasks: Sequence[str],
     progress: Callable[[], None] | None = None,
     classes: Mapping[str, Sequence[str]] = SCENE_CLASSES,
@@ -61,7 +61,7 @@ def validate(
 
 def evaluate(
     predictors: Mapping[str, Predict],
-    samples: Iterable[Example],
+    samples: Iterable[Example | None],
     tasks: Sequence[str],
     progress: Callable[[], None] | None = None,
     classes: Mapping[str, Sequence[str]] = SCENE_CLASSES,
@@ -71,6 +71,7 @@ def evaluate(
     tables: Mapping[str, ClassTable] | None = None,
     people: Callable[[Example], Detections] | None = None,
     watch: Watch | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, Evaluation]:
     """Measure several predictors on the same images, in turn on each, so that a drifting machine cancels.
 
@@ -79,9 +80,9 @@ def evaluate(
 
     Args:
         predictors: by a name of the caller's choice.
-        samples: images with truth; read once.
+        samples: images with truth, None for those that cannot be used; read once.
         tasks: names of tasks that every predictor answers.
-        progress: called after every image, outside the timed part.
+        progress: called after every sample, outside the timed part.
         classes: class names of the truth, per task that has classes.
         warm_up: untimed, uncounted calls of each predictor on the first image.
         metrics: how each task is measured.
@@ -89,11 +90,12 @@ def evaluate(
         people: of an image; handed to the predictors as a second argument.
         watch: is shown each image that says something about a task, relabelled, and the first predictor's
             result.
+        notes: for the protocols of tasks: what the caller knows of the predictors.
 
     Raises TaskError for a task without a metric, InputError for no task, or when the model's classes are not
     the truth's.
     """
-    tables = tables or {}
+    tables, notes, step = tables or {}, notes or {}, progress or (lambda: None)
     collected = {
         name: {task: make_metric(task, metrics, classes, tables.get(task)) for task in tasks}
         for name in predictors
@@ -102,7 +104,7 @@ def evaluate(
         raise InputError("no task to evaluate; name at least one")
     times: dict[str, list[float]] = {name: [] for name in predictors}
     first, *_ = names = list(predictors)
-    for chunk in _chunks(samples):
+    for chunk in _chunks(samples, step):
         for example in chunk[:1] * warm_up:
             for predict in predictors.values():
                 predict(*_arguments(example, people))
@@ -123,12 +125,14 @@ def evaluate(
                     if watch is not None and name == first:
                         watch(task, told[task], result, truth)
             names.append(names.pop(0))
-            if progress is not None:
-                progress()
+            step()
     return {
         name: Evaluation(
             metrics={task: metric.result() for task, metric in by_task.items()},
-            protocols={task: _protocol(task, m, tables.get(task), people) for task, m in by_task.items()},
+            protocols={
+                task: "; ".join(filter(None, [_protocol(task, m, tables.get(task), people), notes.get(task)]))
+                for task, m in by_task.items()
+            },
             frame_ms=np.array(times[name]),
         )
         for name, by_task in collected.items()
@@ -179,11 +183,14 @@ def _relabelled(example: Example, task: str, tables: Mapping[str, ClassTable]) -
     return relabel_example(example, task, tables[task]) if task in tables else example
 
 
-def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Up to CHUNK at a time, fewer where they are large."""
+def _chunks(samples: Iterable[Example | None], skipped: Callable[[], None]) -> Iterator[list[Example]]:
+    """Up to CHUNK at a time, fewer where they are large; `skipped` is called for every None."""
     chunk: list[Example] = []
     size = 0
-    for example in examples:
+    for example in samples:
+        if example is None:
+            skipped()
+            continue
         chunk.append(example)
         size += _bytes(example)
         if len(chunk) == CHUNK or size >= CHUNK_BYTES:

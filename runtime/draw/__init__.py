@@ -58,18 +58,20 @@ def draw(image: Pixels, frame: Frame, min_score: float = 0.35) -> Pixels:
     return canvas
 
 
-def draw_apart(image: Pixels, frame: Frame, min_score: float = 0.35) -> list[tuple[str, Pixels]]:
+def draw_apart(
+    image: Pixels, frame: Frame, min_score: float = 0.35, span: tuple[float, float] | None = None
+) -> list[tuple[str, Pixels]]:
     """Paint each result on its own copy of the image: [(caption, (H, W, 3) uint8 RGB), ...].
 
     Maps fill the picture; one of anomalies gives a picture for each category. Arguments and errors as for
-    `draw`.
+    `draw`; `span` is what the colours of depth [m] stand for, by default nearly all of the map's values.
     """
     _check(image, frame)
     colors = class_colors(frame)
     pictures = []
     for task, result in frame.results.items():
         alone = replace(frame, results={task: result})
-        for layer in layers(task, result):
+        for layer in layers(task, result, span):
             canvas = np.array(image, order="C")
             paint(canvas, layer, colors)
             write_names(canvas, layer, colors, ())

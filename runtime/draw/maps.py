@@ -29,6 +29,7 @@ class Layer:
 
     caption: str
     map: Map
+    span: tuple[float, float] = (0, 1)  # the values of a map with a unit that have the ends of the scale
 
     @property
     def opaque(self) -> bool:
@@ -36,15 +37,18 @@ class Layer:
         return isinstance(self.map, NormalMap) or (isinstance(self.map, DenseMap) and self.map.unit != "")
 
 
-def layers(task: str, result: Result) -> Iterator[Layer]:
-    """What there is to paint of a result: nothing, one map, or one for each category of anomalies."""
+def layers(task: str, result: Result, span: tuple[float, float] | None = None) -> Iterator[Layer]:
+    """What there is to paint of a result: nothing, one map, or one for each category of anomalies.
+
+    `span` takes the place of the map's own where a map has a unit.
+    """
     if isinstance(result, AnomalyMap):
         for name, values, score in zip(result.categories, result.maps, result.scores, strict=True):
             level = np.clip((values + MARGIN) / (2 * MARGIN), 0, 1)
             yield Layer(f"{task} {name} {score:.2f}", DenseMap(level, ""))
     elif isinstance(result, DenseMap) and result.unit:
-        low, high = _span(result.values)
-        yield Layer(f"{task} {low:.1f}-{high:.1f} {result.unit}", result)
+        low, high = span or value_span(result.values)
+        yield Layer(f"{task} {low:.1f}-{high:.1f} {result.unit}", result, (low, high))
     elif isinstance(result, Map):
         yield Layer(task, result)
 
@@ -83,7 +87,7 @@ def paint(canvas: Pixels, layer: Layer, colors: Colors) -> None:
         case DenseMap(values=values, unit=""):
             _glow(canvas, values)
         case DenseMap(values=values):
-            _show_values(canvas, values)
+            _show_values(canvas, values, layer.span)
 
 
 def write_names(canvas: Pixels, layer: Layer, colors: Colors, known: Collection[str]) -> None:
@@ -138,11 +142,11 @@ def _glow(canvas: Pixels, values: NDArray[np.float32]) -> None:
     canvas[:] = cv2.blendLinear(cv2.convertScaleAbs(canvas, alpha=DIM), picture, 1 - opacity, opacity)
 
 
-def _show_values(canvas: Pixels, values: NDArray[np.float32]) -> None:
+def _show_values(canvas: Pixels, values: NDArray[np.float32], span: tuple[float, float]) -> None:
     """Colour the greatest values cold and the least warm: what is near comes forward."""
     import cv2
 
-    low, high = _span(values)
+    low, high = span
     levels = np.clip((high - values) / max(high - low, 1e-6) * 255, 0, 255)
     canvas[:] = _color_mapped(levels.astype(np.uint8), cv2.COLORMAP_TURBO)
 
@@ -155,7 +159,7 @@ def _color_mapped(levels: Pixels, table: int) -> Pixels:
     return np.asarray(picture, np.uint8)
 
 
-def _span(values: NDArray[np.float32]) -> tuple[float, float]:
+def value_span(values: NDArray[np.float32]) -> tuple[float, float]:
     """Between which values nearly all of a map lies."""
     low, high = np.percentile(values[:: max(1, len(values) // 256)], (2, 98))
     return float(low), float(high)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from argus_edge.train.batches import StepBatches
+from argus_edge.errors import InputError
+from argus_edge.train.batches import StepBatches, scene_groups
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.transforms import make_sample
@@ -26,6 +27,28 @@ def test_the_processes_see_the_images_of_one(scenes: SceneDataset) -> None:
     whole = _batches(scenes)[1][0].image
     shares = [_batches(scenes, Place(rank, 2))[1][0].image for rank in range(2)]
     assert torch.equal(whole, torch.stack(shares, dim=1).flatten(0, 1))
+
+
+def test_tasks_share_a_batch_where_their_sizes_are_equal() -> None:
+    tasks = ("anom", "det", "seg", "depth", "cls")
+
+    def groups(**changes: object) -> list[tuple[str, ...]]:
+        return scene_groups(recipe_from({"tasks": tasks} | changes, "test"))
+
+    assert groups() == [("det", "seg", "depth", "cls"), ("anom",)]
+    assert groups(shared_images=False) == [("det",), ("seg",), ("depth",), ("cls",), ("anom",)]
+    assert groups(data={"seg": "maps:/x", "anom": "mvtec:/x"}) == [("det", "depth", "cls")]
+    assert groups(sizes={"seg": 512, "cls": 512}) == [("det", "depth"), ("seg", "cls"), ("anom",)]
+
+
+def test_a_batch_in_parts_has_the_same_images(scenes: SceneDataset) -> None:
+    (whole,) = _batches(scenes)[1]
+    settings = {"phases": [{"steps": 2, "size": 64, "batch": 4}], "scenes": 6, "accumulate": 2}
+    parts = StepBatches(recipe_from(settings, "test"), scenes)[1]
+    assert [part.share for part in parts] == [0.5, 0.5]
+    assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
+    with pytest.raises(InputError, match="2 processes that accumulate 2 parts need phases of at least 8"):
+        StepBatches(recipe_from(settings, "test"), scenes, Place(0, 2))
 
 
 def test_a_step_is_the_same_every_time(scenes: SceneDataset) -> None:

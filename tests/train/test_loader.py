@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,16 +12,18 @@ import pytest
 import torch
 
 from argus_edge.errors import DatasetError, InputError, TaskError
-from argus_edge.train.batches import Batch
+from argus_edge.train.batches import Batch, collate
 from argus_edge.train.data.augment import Augmentation
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.loader import ExampleSamples, load_batches
+from argus_edge.train.loader import ExampleSamples, Steps, load_steps
 from argus_edge.train.metrics import AnomalyTruth, TaskMetric
 from argus_edge.train.processes import Place
+from argus_edge.train.recipe import Phase
 
 SIZE: Final = (32, 48)
+SIDE: Final = 64
 PLAIN: Final = Augmentation("fit", flip=0.0)
 
 
@@ -59,7 +61,17 @@ class Numbered:
 
 
 def samples_of(images: LabelledImages, *tasks: str, settings: Augmentation | None = PLAIN) -> ExampleSamples:
-    return ExampleSamples(images, tasks or ("det", "seg"), SIZE, seed=3, settings=settings)
+    return ExampleSamples(images, tasks or ("det", "seg"), seed=3, settings=settings)
+
+
+def load_batches(
+    samples: ExampleSamples, batch: int, steps: range, workers: int = 0, place: Place | None = None
+) -> Iterator[Batch]:
+    """The batches of a run that learns from one data set."""
+    items = Steps(None, [(samples, [Phase(steps.stop, SIDE, batch)])], place)
+    for batches in load_steps(items, steps, workers):
+        (one,) = batches
+        yield one
 
 
 def levels(batches: list[Batch]) -> list[list[int]]:
@@ -80,7 +92,7 @@ def test_an_epoch_has_every_picture_once_and_the_next_another_order() -> None:
     first, second = ([n for pictures in part for n in pictures] for part in (seen[:3], seen[3:]))
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second
-    assert batches[0].targets["seg"].shape == (4, *SIZE)
+    assert batches[0].targets["seg"].shape == (4, SIDE, SIDE)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -96,7 +108,7 @@ def test_a_resumed_run_sees_the_same(workers: int) -> None:
 def test_the_same_picture_looks_different_in_another_epoch_stream_or_run() -> None:
     images = Numbered(1)
     drawn = [
-        ExampleSamples(images, ("det",), SIZE, seed, None, stream)[position].sample
+        ExampleSamples(images, ("det",), seed, None, stream).draw(position, SIZE).sample
         for seed, stream, position in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))
     ]
     boxes = {sample.image.tobytes() + sample.boxes.tobytes() for sample in drawn if sample is not None}
@@ -111,8 +123,8 @@ def test_processes_share_a_batch() -> None:
     for step, pictures in enumerate(whole):
         assert pictures[::2] == shares[0][step]
         assert pictures[1::2] == shares[1][step]
-    with pytest.raises(InputError, match="4 processes need batches of at least 4 images, got 2"):
-        list(load_batches(samples_of(Numbered(9)), 2, range(1), place=Place(0, 4)))
+    with pytest.raises(InputError, match=r"4 processes need phases of at least 8 images, got .*batch=4"):
+        list(load_batches(samples_of(Numbered(9)), 4, range(1), place=Place(0, 4)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -158,7 +170,9 @@ def test_a_picture_too_long_for_the_runtime_is_a_problem() -> None:
 
 
 def test_masks_people_and_categories_reach_the_batch() -> None:
-    (batch,) = load_batches(samples_of(Numbered(4), "inst", "pose", "anom"), 4, range(1))
+    samples = samples_of(Numbered(4), "inst", "pose", "anom")
+    drawn = [samples.draw(position, SIZE).sample for position in range(4)]
+    batch = collate(samples.tasks, [sample for sample in drawn if sample is not None])
     numbers = batch.image[:, 5, 5, 0]
     assert torch.equal(batch.targets["anom"], (numbers % 2).long())
     for target in batch.targets["inst"]:
@@ -180,7 +194,7 @@ def test_what_is_asked_for_must_be_there() -> None:
     with pytest.raises(TaskError, match="tells about det, inst, seg, pose, anom; asked for was depth"):
         samples_of(Numbered(3), "seg", "depth")
     with pytest.raises(TaskError, match="asked for was no task at all"):
-        ExampleSamples(Numbered(3), (), SIZE, 0)
+        ExampleSamples(Numbered(3), (), 0)
     with pytest.raises(InputError, match="has no images"):
         samples_of(Numbered(0))
 
@@ -188,8 +202,51 @@ def test_what_is_asked_for_must_be_there() -> None:
 def test_samples_can_be_handed_to_another_process() -> None:
     samples = samples_of(Numbered(3))
     there = pickle.loads(pickle.dumps(samples))
-    first, second = samples[1].sample, there[1].sample
+    first, second = (each.draw(1, SIZE).sample for each in (samples, there))
     assert first is not None
     assert second is not None
     np.testing.assert_array_equal(first.image, second.image)
-    assert len(there) == 3
+
+
+class Told(Numbered):
+    """Says nothing of the labels of two of its pictures."""
+
+    def __getitem__(self, index: int) -> Example | None:
+        example = super().__getitem__(index)
+        return replace(example, labels=None) if example is not None and index in (1, 3) else example
+
+
+def test_a_picture_without_a_task_s_label_is_passed_over_and_is_no_problem() -> None:
+    images = Told(6)
+    found = levels(list(load_batches(samples_of(images, "seg"), 3, range(4))))
+    assert {n for pictures in found for n in pictures} == {0, 2, 4, 5}
+    assert not len(images.problems)
+
+
+def test_each_task_has_its_own_sizes_batches_and_order() -> None:
+    first, second = (ExampleSamples(Numbered(9), (t,), 0, PLAIN, s) for s, t in enumerate(("seg", "det")))
+    items = Steps(None, [(first, [Phase(2, 64, 2), Phase(1, 96, 4)]), (second, [Phase(3, 32, 3)])])
+    steps = list(load_steps(items, range(3)))
+    assert [[tuple(b.image.shape[:2]) for b in step] for step in steps] == [
+        [(2, 64), (3, 32)], [(2, 64), (3, 32)], [(4, 96), (3, 32)],
+    ]  # fmt: skip
+    assert [list(b.targets) for b in steps[0]] == [["seg"], ["det"]]
+    assert levels([b for step in steps for b in step[:1]]) != levels([b for step in steps for b in step[1:]])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_problems_are_noted_with_their_data_set(workers: int) -> None:
+    broken = [Numbered(4, broken=frozenset({2})), Numbered(4, broken=frozenset({1, 3}))]
+    sets = [(ExampleSamples(images, ("seg",), 0, PLAIN), [Phase(2, 64, 4)]) for images in broken]
+    list(load_steps(Steps(None, sets), range(2), workers))
+    assert [sorted(p.path for p in images.problems) for images in broken] == [["2.jpg"], ["1.jpg", "3.jpg"]]
+
+
+def test_a_batch_may_come_in_parts() -> None:
+    samples = samples_of(Numbered(9))
+    (whole,) = list(load_steps(Steps(None, [(samples, [Phase(1, 64, 8)])]), range(1)))
+    (parts,) = list(load_steps(Steps(None, [(samples, [Phase(1, 64, 8)])], parts=2), range(1)))
+    assert [(len(b.image), b.share) for b in (*whole, *parts)] == [(8, 1.0), (4, 0.5), (4, 0.5)]
+    assert torch.equal(whole[0].image, torch.cat([b.image for b in parts]))
+    with pytest.raises(InputError, match="accumulate 4 parts need phases of at least 8 images"):
+        Steps(None, [(samples, [Phase(1, 64, 4)])], parts=4)

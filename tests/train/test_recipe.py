@@ -12,8 +12,17 @@ from torch import nn
 
 from argus_edge.errors import InputError
 from argus_edge.train.batches import locate
+from argus_edge.train.model.deformable import DeformableAttention
 from argus_edge.train.optimiser import parameter_groups, rate_factor
-from argus_edge.train.recipe import Phase, Recipe, check_sizes, load_recipe, recipe_from, smallest_size
+from argus_edge.train.recipe import (
+    Phase,
+    Recipe,
+    check_sizes,
+    load_recipe,
+    phases_of,
+    recipe_from,
+    smallest_size,
+)
 
 
 def test_a_yaml_file_overrides_only_what_it_names(tmp_path: Path) -> None:
@@ -83,6 +92,21 @@ def test_json_is_read_as_well_and_a_recipe_survives_it(tmp_path: Path) -> None:
         ({"tasks": "det"}, "setting 'tasks' cannot be 'det' (expected a list of task names)"),
         ({"tasks": ["flow"]}, "'flow'"),
         ({"task_weights": 3}, "setting 'task_weights'"),
+        ({"data": {"det": 3}}, "setting 'data' cannot be {'det': 3} (expected text)"),
+        ({"data": {"pose": "coco:/x"}}, "data names task 'pose', which is not among the tasks det, seg"),
+        ({"sizes": {"det": 100}}, "multiples of 32"),
+        ({"sizes": {"det": 96.5}}, "setting 'sizes'"),
+        ({"batches": {"seg": 1}}, "a batch of at least 2"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        ({"accumulate": 3}, "accumulate 3 needs batches of a multiple of it"),
+        ({"accumulate": 8}, "with at least 2 images in a part"),
+        (
+            {"freeze": "adapter"},
+            "freeze must be one of auto, none, backbone, backbone+adapter, got 'adapter'",
+        ),
+        ({"keep": True}, "keep is about the decoders of a checkpoint"),
+        ({"backbone_rate": -1}, "backbone_rate must be 0 or more"),
+        ({"log_every": 0}, "log_every must be at least 1"),
         ({"task_weights": {"det": -1}}, "task 'det' needs a weight of 0 or more in task_weights, got -1.0"),
     ],
 )
@@ -131,6 +155,17 @@ def test_a_detector_needs_as_many_places_as_queries() -> None:
     with pytest.raises(InputError, match=r"here: nano with det, seg, depth needs .* 96 px, got 64"):
         check_sizes(recipe, "here")
     check_sizes(Recipe(), "here")
+    phases = [{"steps": 1, "size": 96, "batch": 2}]
+    check_sizes(recipe_from({"phases": phases, "sizes": {"seg": 64}}, "here"), "here")
+    with pytest.raises(InputError, match="96 px, got 64"):
+        check_sizes(recipe_from({"phases": phases, "sizes": {"det": 64}}, "here"), "here")
+
+
+def test_a_task_may_have_its_own_size_and_batch() -> None:
+    recipe = recipe_from({"sizes": {"seg": 512}, "batches": {"det": 4}}, "here")
+    assert [(p.size, p.batch) for p in phases_of(recipe, "seg")] == [(512, 8), (512, 8)]
+    assert [(p.size, p.batch) for p in phases_of(recipe, "det")] == [(192, 4), (320, 4)]
+    assert phases_of(recipe, "depth") == recipe.phases
 
 
 def test_phases_follow_each_other_and_keep_count_of_the_images() -> None:
@@ -158,6 +193,21 @@ def test_norms_biases_and_embeddings_do_not_decay() -> None:
     module["frozen"] = nn.Linear(2, 2).requires_grad_(False)
     decayed, rest = parameter_groups(module, 0.05)
     assert (decayed["weight_decay"], rest["weight_decay"]) == (0.05, 0.0)
-    shapes = [[tuple(p.shape) for p in group["params"]] for group in (decayed, rest)]  # type: ignore[attr-defined]
+    shapes = [[tuple(p.shape) for p in group["params"]] for group in (decayed, rest)]
     assert shapes == [[(4, 3)], [(4,), (4,), (4,), (5, 4)]]
+    assert [group["share"] for group in (decayed, rest)] == [1, 1]
     assert all(isinstance(p, torch.Tensor) for p in module.parameters())
+
+
+def test_the_vit_may_learn_at_a_rate_of_its_own() -> None:
+    module = nn.ModuleDict({"backbone": nn.Linear(3, 4), "adapter": nn.Linear(4, 5)})
+    groups = parameter_groups(module, 0.05, 0.1)
+    found = {(tuple(p.shape), g["share"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert found == {((4, 3), 0.1, 0.05), ((4,), 0.1, 0.0), ((5, 4), 1.0, 0.05), ((5,), 1.0, 0.0)}
+
+
+def test_offset_biases_do_not_decay() -> None:
+    attention = DeformableAttention(12, 2, 3)
+    decayed, rest = parameter_groups(attention, 0.05)
+    assert any(p is attention.offsets.bias for p in rest["params"])
+    assert any(p is attention.offsets.weight for p in decayed["params"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from argus_edge.errors import CheckpointError, TrainingError
-from argus_edge.train.batches import Batch, StepBatches
-from argus_edge.train.commands.train import main
+from argus_edge.train.batches import Batch, StepBatches, collate
+from argus_edge.train.commands.train import device_name, main
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.data.scenes.dataset import SceneDataset
+from argus_edge.train.data.transforms import make_sample
 from argus_edge.train.loop import StepReport, Trainer, measure_scales, run
 from argus_edge.train.model.adapter import Adapter
 from argus_edge.train.model.argus import Argus, normalise
@@ -23,6 +25,7 @@ from argus_edge.train.model.backbone import Backbone
 from argus_edge.train.model.checkpoint import write_tensors
 from argus_edge.train.model.decoders.dpt import DPTDepth
 from argus_edge.train.model.decoders.mask_dino import MaskDINO
+from argus_edge.train.model.decoders.pooler import AttentionalPooler
 from argus_edge.train.model.decoders.upernet import UPerNet
 from argus_edge.train.model.layers import group_norm
 from argus_edge.train.recipe import Recipe, recipe_from
@@ -235,6 +238,61 @@ def test_images_without_objects_or_labels_train_on(scenes: SceneDataset) -> None
     assert report.losses["seg"] == report.losses["depth"] == 0
     assert report.losses["det"] > 0
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("balancing", ["fixed", "gradnorm"])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: SceneDataset, balancing: str) -> None:
+    """With GroupNorm and means over equally many pixels, so that images do not see each other."""
+    tasks = ("seg", "cls")
+    samples = [make_sample(scenes[i], 64, None, tasks) for i in range(4)]
+    settings = {"tasks": list(tasks), "learning_rate": 1e-30, "clip_norm": 1e9, "balancing": balancing}
+    reports, gradients, learnt = [], [], []
+    for size in (4, 2):
+        torch.manual_seed(0)
+        model = tiny()
+        model.decoders = nn.ModuleDict(
+            {
+                "seg": UPerNet(24, 16, len(SEG_CLASSES), group_norm(4), 8, dropout=0.0),
+                "cls": AttentionalPooler(24, 6, 3),
+            }
+        )
+        trainer = Trainer(model, recipe(**settings), CPU)
+        parts = [samples[i : i + size] for i in range(0, 4, size)]
+        reports.append(trainer.advance([collate(tasks, part, size / 4) for part in parts]))
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        learnt.append(trainer.balancer.state_dict())
+    assert reports[1].losses == pytest.approx(reports[0].losses, rel=1e-5)
+    assert reports[1].images == reports[0].images == 4
+    assert gradients[0].keys() == gradients[1].keys()
+    largest = max(float(value.abs().max()) for value in gradients[0].values())
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, rtol=1e-5, atol=1e-6 * largest)
+    for name, value in learnt[0].items():
+        torch.testing.assert_close(learnt[1][name], value, rtol=1e-4, atol=1e-7)
+
+
+def test_a_state_from_before_a_setting_was_there_is_resumed(scenes: SceneDataset, tmp_path: Path) -> None:
+    trainer = Trainer(tiny(), recipe(), CPU)
+    trainer.save(tmp_path)
+    facts = json.loads((tmp_path / "state-0.json").read_text())
+    del facts["recipe"]["accumulate"]
+    (tmp_path / "state-0.json").write_text(json.dumps(facts))
+    Trainer(tiny(), recipe(), CPU).restore(tmp_path)
+    other = recipe(accumulate=2, phases=[{"steps": STEPS, "size": 64, "batch": 4}])
+    with pytest.raises(CheckpointError, match="other settings for phases, accumulate"):
+        Trainer(tiny(), other, CPU).restore(tmp_path)
+
+
+def test_each_process_takes_a_gpu_of_its_own() -> None:
+    second = {"LOCAL_RANK": "1"}
+    assert [device_name(name, True, second) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
+    assert device_name("auto", True, {}) == "cuda"
+    assert device_name("auto", False, second) == "cpu"
 
 
 def test_other_settings_are_refused_on_resume(scenes: SceneDataset, tmp_path: Path) -> None:

@@ -155,14 +155,14 @@ def test_torch_predictor_looks_at_all_people_it_is_told_of() -> None:
     from argus_edge.keypoints import KEYPOINT_NAMES
     from argus_edge.train.model.build import build_model
     from argus_edge.train.model.checkpoint import CheckpointInfo
-    from argus_edge.train.predict import PERSONS, TorchPredictor
+    from argus_edge.train.predict import TorchPredictor
 
     torch.manual_seed(0)
     tasks, classes = ("det", "pose"), {"det": DET_CLASSES, "pose": KEYPOINT_NAMES}
     predictor = TorchPredictor(
         build_model("nano", tasks, classes), CheckpointInfo("nano", tasks, classes, 64), ["pose"]
     )
-    count = PERSONS + 3
+    count = MAX_PERSONS + 3
     boxes = np.array([[i, i, i + 20, i + 30] for i in range(count)], np.float32)
     people = Detections(boxes, np.ones(count, np.float32), np.zeros(count, np.int32), ("person",))
     frame = predictor(np.zeros((64, 64, 3), np.uint8), people)

@@ -54,9 +54,6 @@ class LabelledImages(Protocol):
         ...
 
 
-def usable(images: LabelledImages) -> Iterator[Example]:
-    """The images that can be used, in order."""
-    for index in range(len(images)):
-        example = images[index]
-        if example is not None:
-            yield example
+def listed(images: LabelledImages, count: int | None = None) -> Iterator[Example | None]:
+    """The images in order, the first `count` or all; None for one that cannot be used."""
+    return (images[index] for index in range(len(images) if count is None else count))

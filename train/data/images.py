@@ -9,7 +9,6 @@ writer left rows out and closed it properly. Their missing part is grey or black
 from __future__ import annotations
 
 import io
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from argus_edge.errors import ImageError, first_line
+from argus_edge.train.data.contents import open_ordinary, read_ordinary
 
 MAX_BYTES: Final = 256 << 20
 MAX_PIXELS: Final = 1 << 27  # a picture of 11,600 x 11,600
@@ -94,6 +94,20 @@ def read_map(path: Path) -> NDArray[Any]:
         return values
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width [px] of a picture set upright, by the head of its file.
+
+    Raises ImageError, though not for all that `read_rgb` would find broken.
+    """
+    with (
+        _broken_files_as_image_errors(),
+        open_ordinary(path, MAX_BYTES) as file,
+        Image.open(file, formats=_FORMATS) as image,
+    ):
+        on_its_side = _orientation(image) >= FIRST_ON_ITS_SIDE
+        return (image.width, image.height) if on_its_side else (image.height, image.width)
+
+
 @contextmanager
 def _broken_files_as_image_errors() -> Iterator[None]:
     """Whatever decoding raises, as ImageError, in words that do not change from one time to the next."""
@@ -103,6 +117,10 @@ def _broken_files_as_image_errors() -> Iterator[None]:
             yield
     except ImageError:
         raise
+    except OSError as error:
+        if error.errno is None:  # Pillow's own
+            raise ImageError(f"picture is cut off or broken: {first_line(error)}") from error
+        raise ImageError(f"cannot be read: {error.strerror}") from error
     except UnidentifiedImageError as error:  # its message has an address in memory
         raise ImageError(f"not a picture, or only its first bytes; expected {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import Scene
@@ -50,10 +51,10 @@ def surface_example(seed: int, category: str, defective: bool, size: int) -> Exa
 
 
 def scene_example(scene: Scene, tasks: Collection[str]) -> Example:
-    """A scene with the labels that `tasks` need."""
+    """A scene with the labels that `tasks` need; parts only where there are people, as PASCAL has them."""
     asked: dict[str, tuple[str, Callable[[Scene], Any]]] = {
         "seg": ("labels", lambda s: s.labels),
-        "parse": ("parts", lambda s: s.parts),
+        "parse": ("parts", _parts),
         "sal": ("saliency", saliency),
         "edge": ("edges", edges),
         "depth": ("depth", lambda s: s.depth),
@@ -64,6 +65,10 @@ def scene_example(scene: Scene, tasks: Collection[str]) -> Example:
     labels = {name: make(scene) for task, (name, make) in asked.items() if task in tasks}
     objects = _objects(scene, masks="inst" in tasks) if {"det", "inst", "pose"} & set(tasks) else None
     return Example(f"scene {scene.seed}", scene.image, objects, **labels)
+
+
+def _parts(scene: Scene) -> NDArray[np.uint8] | None:
+    return scene.parts if scene.parts.any() else None
 
 
 def _objects(scene: Scene, masks: bool) -> tuple[LabelledObject, ...]:

@@ -7,7 +7,7 @@ single; a model is saved and read without pickle.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,19 @@ def load_checkpoint(path: Path) -> tuple[Argus, CheckpointInfo]:
         model = build_model(variant_named(info.variant), info.tasks, info.classes)
     except ArgusError as error:
         raise CheckpointError(f"{path / 'model.json'}: {error}") from error
-    _load_part(path / "backbone.safetensors", nn.ModuleList([model.backbone, model.adapter]))
-    for name, decoder in model.decoders.items():
-        _load_part(path / f"{name}.safetensors", decoder)
+    load_parts(path, model, dict.fromkeys(model.decoders, ()))
     return model.eval(), info
+
+
+def load_parts(path: Path, model: Argus, fresh: Mapping[str, Collection[str]]) -> None:
+    """Backbone, adapter and the decoders that `fresh` names, from the checkpoint folder into `model`.
+
+    fresh: decoder -> those of its tensors that stay as they are in the model, whatever the file holds.
+    Raises CheckpointError naming the file at fault.
+    """
+    _load_part(path / "backbone.safetensors", nn.ModuleList([model.backbone, model.adapter]))
+    for name, tensors in fresh.items():
+        _load_part(path / f"{name}.safetensors", model.decoders[name], tensors)
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -134,12 +143,13 @@ def _deployed(module: nn.Module) -> dict[str, Tensor]:
     return {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in parts}
 
 
-def _load_part(path: Path, module: nn.Module) -> None:
+def _load_part(path: Path, module: nn.Module, fresh: Collection[str] = ()) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not readable as safetensors ({error})") from error
-    expected = _deployed(module)
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in fresh}
+    expected = {name: tensor for name, tensor in _deployed(module).items() if name not in fresh}
     wrong = sorted(set(tensors) ^ set(expected)) + sorted(
         name for name in set(tensors) & set(expected) if tensors[name].shape != expected[name].shape
     )

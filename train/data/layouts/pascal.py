@@ -13,12 +13,12 @@ from argus_edge.train.data.layouts.layout import Entry, Layout, Row
 
 def _add(entry: Entry, files: Files) -> Row:
     example = entry.example
-    assert example.parts is not None
     assert example.saliency is not None
+    parts = np.zeros_like(example.saliency) if example.parts is None else example.parts
     entry.write_picture(files, f"JPEGImages/{entry.name}.jpg")
-    files.write(f"human_parts_png/{entry.name}.png", png(example.parts))
+    files.write(f"human_parts_png/{entry.name}.png", png(parts))
     files.write(f"sal_distill/{entry.name}.png", png(example.saliency * np.uint8(255)))
-    return {"name": entry.name, "people": bool(example.parts.any())}
+    return {"name": entry.name, "people": example.parts is not None}
 
 
 def _finish(rows: Mapping[str, list[Row]], files: Files) -> None:

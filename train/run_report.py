@@ -1,0 +1,248 @@
+"""report.html of a training run: one file that needs no network and no script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from argus_edge.errors import TrainingError
+from argus_edge.tasks import TASKS
+from argus_edge.train.data.readers.files import shown
+from argus_edge.train.metrics import COUNTS, TaskMetric, is_of_class
+from argus_edge.train.model.checkpoint import CheckpointInfo, write_atomically
+from argus_edge.train.run_charts import CHART_STYLE, Points, chart
+from argus_edge.train.run_log import Row
+from argus_edge.train.samples import Sample
+
+PICTURES: Final = 3_000_000  # bytes that all pictures may take, in base64
+FAULTS: Final = 20  # that are listed
+
+STYLE: Final = f"""
+:root {{ color-scheme: light dark; --ground: #fff; --panel: #f6f7f9; --text: #1b1f24; --faint: #5a6472;
+  --line: #d8dde3; --bad: #b42318; --curve: #0b62c4; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --panel: #1d2126; --text: #e6e9ed;
+  --faint: #a0a9b4; --line: #363c44; --bad: #ff8a7a; --curve: #6cb6ff; }} }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; max-width: 1240px; padding: 1rem 1rem 3rem; background: var(--ground);
+  color: var(--text); font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }}
+h1 {{ font-size: 1.5rem; margin: .5rem 0 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .6rem; }}
+h3 {{ font-size: 1rem; margin: 1rem 0 .4rem; }} p {{ margin: .3rem 0; }}
+.note {{ color: var(--faint); font-size: .85rem; font-weight: normal; }}
+.bad {{ color: var(--bad); }}
+pre {{ background: var(--panel); padding: .7rem; margin: .3rem 0; white-space: pre-wrap;
+  font-size: .85rem; }}
+.charts, .pictures {{ display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }}
+.pictures {{ grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }}
+figure {{ margin: 0; background: var(--panel); padding: .5rem; border-radius: 4px; }}
+figcaption {{ font-size: .85rem; font-weight: 600; }} .pictures figcaption {{ font-weight: normal; }}
+.pictures img {{ display: block; width: 100%; height: auto; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem; }}
+th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
+td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
+tr.head td {{ font-weight: 600; }}
+dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: 0; }}
+dt {{ color: var(--faint); }} dd {{ margin: 0; }} summary {{ cursor: pointer; color: var(--faint); }}
+{CHART_STYLE}"""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What is known of a run."""
+
+    info: CheckpointInfo
+    step: int
+    steps: int
+    machine: Mapping[str, str]  # what -> value
+    data: Sequence[str]  # titles of the sets that were validated on
+    rows: Sequence[Row]  # of the log
+    metrics: Mapping[str, TaskMetric]  # of the tasks that are measured
+    protocols: Mapping[str, str]  # task -> how
+    samples: Sequence[Sample]
+
+
+def write_report(path: Path, report: RunReport) -> None:
+    """Write the page. Raises TrainingError where that fails."""
+    try:
+        write_atomically(path, render(report).encode("utf-8"))
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); make room and resume: states are whole"
+        ) from error
+
+
+def render(report: RunReport) -> str:
+    """The page. All that comes from outside is escaped."""
+    title = f"{report.info.variant}: {', '.join(report.info.tasks)}"
+    sections = (
+        ("Skipped steps", _faults(report.rows)),
+        ("Validation", _metric_charts(report)),
+        ("Figures of the last validation", _tables(report)),
+        ("Samples", _pictures(report.samples)),
+        ("Training", _loss_charts(report)),
+        ("Run", _run(report)),
+    )
+    body = "\n".join(f"<section><h2>{name}</h2>{html}</section>" for name, html in sections if html)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>"
+        f"<header><h1>{_text(title)}</h1><p>{_text(_state(report))}</p></header>\n{body}\n</body></html>\n"
+    )
+
+
+def _text(value: object) -> str:
+    """Text of any origin, printable and escaped."""
+    return escape(shown(str(value).encode("utf-8", "backslashreplace").decode()))
+
+
+def _title(task: str) -> str:
+    return TASKS[task].title if task in TASKS else task
+
+
+def _state(report: RunReport) -> str:
+    state = "finished" if report.step == report.steps else f"step {report.step} of {report.steps}"
+    validations = [row for row in report.rows if "score" in row]
+    if not validations:
+        return f"{state}; not validated yet"
+    last, best = validations[-1], max(validations, key=lambda row: float(row["score"]))
+    return (
+        f"{state}; last validated after step {last['step']} (score {last['score']:.4f}), "
+        f"best after step {best['step']} ({best['score']:.4f})"
+    )
+
+
+def _points(rows: Sequence[Row], name: str) -> Points:
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
+def _loss_charts(report: RunReport) -> str:
+    names = dict.fromkeys(name for row in report.rows for name in row if name.startswith("loss/"))
+    for name in [name.replace("loss/", "weight/", 1) for name in names]:
+        if len({value for _, value in _points(report.rows, name)}) > 1:  # a balancer's
+            names[name] = None
+    rest = ("learning_rate", "gradient_norm", "images_per_second")
+    return _charts(report, {shown(name).replace("_", " "): name for name in (*names, *rest)})
+
+
+def _metric_charts(report: RunReport) -> str:
+    titles = {"score, by which the best is chosen": "score"}
+    for task, metric in report.metrics.items():
+        for figure in metric.headline:
+            better = " (less is better)" if figure in metric.errors else ""
+            titles[f"{_title(task)}: {figure}{better}"] = f"{task}/{figure}"
+    return _charts(report, titles)
+
+
+def _charts(report: RunReport, titles: Mapping[str, str]) -> str:
+    """Title -> name of a number in the log, each as a chart."""
+    drawn = [chart(title, _points(report.rows, name), report.steps) for title, name in titles.items()]
+    return _grid("charts", drawn)
+
+
+def _grid(kind: str, figures: Sequence[str]) -> str:
+    inside = "".join(figures)
+    return f'<div class="{kind}">{inside}</div>' if inside else ""
+
+
+def _tables(report: RunReport) -> str:
+    validations = [row for row in report.rows if "score" in row]
+    if not validations:
+        return ""
+    on = "".join(f"<p>On {_text(title)}</p>" for title in report.data)
+    return on + "".join(_table(report, task, validations) for task in report.metrics)
+
+
+def _table(report: RunReport, task: str, validations: Sequence[Row]) -> str:
+    """The figures of a task, those of single classes folded."""
+    metric = report.metrics[task]
+    names = [name.removeprefix(f"{task}/") for name in validations[-1] if name.startswith(f"{task}/")]
+    whole = [_line(task, name, metric, validations) for name in names if not is_of_class(name)]
+    single = [_line(task, name, metric, validations) for name in names if is_of_class(name)]
+    head = (
+        '<tr><th>figure</th><th class="n">last</th><th class="n">best</th><th class="n">after step</th></tr>'
+    )
+    folded = (
+        f'<details><summary>{len(single)} figures of single classes</summary><div class="wide"><table>{head}'
+        f"{''.join(single)}</table></div></details>"
+    )
+    return (
+        f"<h3>{_text(_title(task))}</h3>"
+        f'<div class="wide"><table>{head}{"".join(whole)}</table></div>{folded if single else ""}'
+        f'<p class="note">{_text(report.protocols.get(task, ""))}</p>'
+    )
+
+
+def _line(task: str, figure: str, metric: TaskMetric, validations: Sequence[Row]) -> str:
+    points = _points(validations, f"{task}/{figure}")
+    last, cells = points[-1][1], ("", "")
+    if figure in COUNTS:
+        value = f"{int(last)}"
+    else:
+        step, best = (min if figure in metric.errors else max)(points, key=lambda point: point[1])
+        value, cells = f"{last:.4f}", (f"{best:.4f}", f"{int(step)}")
+    row = ' class="head"' if figure in metric.headline else ""
+    numbers = "".join(f'<td class="n">{cell}</td>' for cell in (value, *cells))
+    return f"<tr{row}><td>{_text(figure)}</td>{numbers}</tr>"
+
+
+def _pictures(samples: Sequence[Sample]) -> str:
+    """Truth and prediction side by side; fewer of each task where all would be too large."""
+    by_task: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_task.setdefault(sample.task, []).append(sample)
+    count = max((len(each) for each in by_task.values()), default=0)
+    while sum(len(s.jpeg) * 4 // 3 for each in by_task.values() for s in each[:count]) > PICTURES:
+        count -= 1
+    if not count:
+        return ""
+    groups = (
+        f"<h3>{_text(_title(task))}</h3>{_grid('pictures', [_picture(s) for s in each[:count]])}"
+        for task, each in by_task.items()
+    )
+    return '<p class="note">Truth on the left, prediction on the right.</p>' + "".join(groups)
+
+
+def _picture(sample: Sample) -> str:
+    data = base64.b64encode(sample.jpeg).decode("ascii")
+    alt = _text(f"{_title(sample.task)} of {sample.image}")
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{data}" width="{sample.width}" height="{sample.height}" '
+        f'alt="{alt}"><figcaption>{_text(sample.image)}</figcaption></figure>'
+    )
+
+
+def _faults(rows: Sequence[Row]) -> str:
+    faults = [_text(row["fault"]) for row in rows if "fault" in row]
+    more = f"<p>and {len(faults) - FAULTS} before them</p>" if len(faults) > FAULTS else ""
+    return "".join(f'<p class="bad">{fault}</p>' for fault in faults[-FAULTS:]) + more
+
+
+def _run(report: RunReport) -> str:
+    facts = "".join(
+        f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in report.machine.items()
+    )
+    recipe = "\n".join(_text(line) for line in _recipe_lines(report.info.recipe))
+    return (
+        f"<p>Command</p><pre>{_text(report.info.command)}</pre><p>Machine</p><dl>{facts}</dl>"
+        f"<p>Recipe</p><pre>{recipe}</pre>"
+    )
+
+
+def _recipe_lines(recipe: Mapping[str, Any]) -> Iterator[str]:
+    yield from yaml.safe_dump(_plain(recipe), sort_keys=False, default_flow_style=None).splitlines()
+
+
+def _plain(value: Any) -> Any:
+    """With lists in place of tuples, which YAML would tag."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
