@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from argus_edge.errors import DatasetError, InputError, TaskError
 from argus_edge.runtime.engines import default_threads
 from argus_edge.train.data.classes import SCENE_CLASSES
-from argus_edge.train.data.dataset import LabelledImages
+from argus_edge.train.data.dataset import LabelledImages, all_images
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers import READERS, open_data
+from argus_edge.train.data.readers import open_data, parse_data
 from argus_edge.train.data.readers.files import shown
-from argus_edge.train.metrics import TASK_METRICS, TaskMetric
+from argus_edge.train.metrics import PROTOCOLS, TASK_METRICS, TaskMetric
 from argus_edge.train.relabel import ClassTable, listed, match_classes
 
 SIZE: Final = 320  # [px], side of the scenes
@@ -29,9 +29,9 @@ class EvaluationSet:
     tasks: tuple[str, ...]
     classes: Mapping[str, Sequence[str]]  # of the truth
     count: int  # images to be read, broken ones included
-    read: Callable[[], Iterable[Example]]  # the images that can be used, in order
+    read: Callable[[], Iterable[Example | None]]  # the images in order; None for one that is broken
     data: str | None = None  # LAYOUT:PATH; None for scenes
-    split: str | None = None
+    split: str | None = None  # None where the data has no splits
     problems: Problems = field(default_factory=Problems)
     metrics: Mapping[str, TaskMetric] = field(default_factory=lambda: TASK_METRICS)
 
@@ -77,7 +77,7 @@ def open_sets(
 ) -> list[EvaluationSet]:
     """Data sets named by "LAYOUT:PATH", each with the tasks of `tasks` that none before it tells about.
 
-    Those left without a task are not among them.
+    Those left without a task are not among them; `tells_about` knows why.
 
     Args:
         texts: the data sets' names, see `open_data`.
@@ -86,22 +86,75 @@ def open_sets(
         limit: number of images of each, from the first one on.
         strict: whether the first thing that is wrong with a data set ends the reading.
 
-    Raises DatasetError as `open_data` does, TaskError when a layout cannot tell about any of `tasks`.
+    Raises DatasetError as `open_data` does, TaskError when none of them tells about any of `tasks`.
     """
+    if not any(tells_about(text, tasks) for text in texts):
+        check_tells(texts, tasks)
     sets = []
     left = list(tasks)
     for text in texts:
-        reader = READERS.get(text.partition(":")[0])
-        wanted = [task for task in left if reader is not None and task in reader.tasks]
-        if reader is not None and not wanted and set(tasks) & set(reader.tasks):
+        if not tells_about(text, left):
             continue
-        images = open_data(text, split, wanted or left, Problems(strict))
+        images = open_data(text, split, left, Problems(strict))
         told = tuple(task for task in left if task in images.tasks)
         if told:
-            chosen = split or (reader.splits[-1] if reader is not None else None)
-            sets.append(_evaluation_set(images, told, limit, text, chosen))
+            reader, path, _ = parse_data(text)
+            alone = path.is_file() and path.suffix == ".json"
+            sets.append(
+                _evaluation_set(images, told, limit, text, None if alone else split or reader.splits[-1])
+            )
         left = [task for task in left if task not in told]
     return sets
+
+
+def tells_about(text: str, tasks: Collection[str]) -> bool:
+    """Whether the layout of the data set "LAYOUT:PATH" has labels for any of `tasks`.
+
+    Raises DatasetError as `parse_data` does.
+    """
+    return not set(tasks).isdisjoint(parse_data(text)[0].tasks)
+
+
+def check_tells(texts: Sequence[str], tasks: Collection[str]) -> None:
+    """Raise TaskError unless each data set's layout has labels for some of `tasks`."""
+    for text in texts:
+        if not tells_about(text, tasks):
+            reader = parse_data(text)[0]
+            raise TaskError(
+                f"{shown(text)}: {reader.title} tells about {', '.join(reader.tasks)}, none of which is "
+                f"among the tasks {', '.join(tasks)}; leave it out or name other tasks"
+            )
+
+
+def choose_protocols(choices: Sequence[str]) -> dict[str, TaskMetric]:
+    """Task -> how it is to be measured, from "TASK=NAME" of PROTOCOLS.
+
+    Raises InputError for an unknown task or name, which lists the known ones, or a task chosen twice.
+    """
+    chosen: dict[str, TaskMetric] = {}
+    for choice in choices:
+        task, _, name = choice.partition("=")
+        if task not in PROTOCOLS:
+            raise InputError(f"--protocol {choice}: expected TASK=NAME with a task of {', '.join(PROTOCOLS)}")
+        if name not in PROTOCOLS[task]:
+            raise InputError(
+                f"--protocol {choice}: expected {task}= with one of {', '.join(PROTOCOLS[task])}"
+            )
+        if task in chosen:
+            raise InputError(f"--protocol {choice}: another one is chosen for {task}; give one for each task")
+        chosen[task] = PROTOCOLS[task][name]
+    return chosen
+
+
+def with_protocols(sets: Sequence[EvaluationSet], chosen: Mapping[str, TaskMetric]) -> list[EvaluationSet]:
+    """The sets with the metrics of `chosen` in place of their own.
+
+    Raises InputError for a task that none of them measures.
+    """
+    for task in chosen:
+        if not any(task in each.tasks for each in sets):
+            raise InputError(f"--protocol {task}=...: task {task!r} is not measured here; leave it out")
+    return [replace(each, metrics={**each.metrics, **chosen}) for each in sets]
 
 
 def check_renames(
@@ -138,15 +191,18 @@ def _evaluation_set(
     title = shown(images.title)
     if count < len(images):
         title += f"; the first {count} only"
-
-    def read() -> Iterator[Example]:
-        for index in range(count):
-            example = images[index]
-            if example is not None:
-                yield example
-
     metrics = {**TASK_METRICS, **images.metrics}
-    return EvaluationSet(title, tasks, images.classes, count, read, text, split, images.problems, metrics)
+    return EvaluationSet(
+        title,
+        tasks,
+        images.classes,
+        count,
+        lambda: all_images(images, count),
+        text,
+        split,
+        images.problems,
+        metrics,
+    )
 
 
 def check_used(measured: EvaluationSet, images: int) -> None:

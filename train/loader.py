@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from argus_edge.errors import DatasetError, ImageError, InputError, TaskError
 from argus_edge.train.batches import Batch, StepBatches, check_shares, collate, positions_of
-from argus_edge.train.data.augment import Augmentation, make_training_sample
+from argus_edge.train.data.augment import Augmentation, make_training_sample, untold
 from argus_edge.train.data.dataset import LabelledImages
-from argus_edge.train.data.example import Example, truth_of
+from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problem
 from argus_edge.train.data.transforms import Sample
 from argus_edge.train.processes import Place
@@ -99,12 +99,11 @@ class ExampleSamples:
         order = self._epoch_order(epoch)
         for step in range(len(order)):
             example = self.images[int(order[(place + step) % len(order)])]
-            if example is None or any(truth_of(task, example) is None for task in self.tasks):
+            example = None if example is None else self._with_category(example)
+            if example is None or untold(example, self.tasks):
                 continue
             try:
-                return make_training_sample(
-                    self._with_category(example), size, rng, self.tasks, self.settings
-                )
+                return make_training_sample(example, size, rng, self.tasks, self.settings)
             except ImageError as error:  # a side longer than any the runtime takes
                 self.images.problems.add(example.name, str(error), "image")
         raise DatasetError(f"{self.images.title}: not one of its {len(order)} images can be used")

@@ -81,6 +81,7 @@ def task_loss(
         return depth_loss(decoder(inputs)["depth"], target)
     if task == "normal":
         return normals_loss(decoder(inputs)["normals"], target)
-    people = PoseOnRegions(decoder).cut(inputs, target.persons)
+    # Crops have been through the backbone one by one: the decoder reads their features as they are.
+    people = inputs if target.persons is None else PoseOnRegions(decoder).cut(inputs, target.persons)
     heatmaps = decoder([f[target.known] for f in people])["heatmaps"]
     return heatmap_loss(heatmaps, target.heatmaps, target.weights)

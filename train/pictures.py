@@ -169,8 +169,8 @@ def _listed(folder: Path) -> set[str]:
 
 
 def draw_both(task: str, example: Example, result: Result, names: Sequence[str]) -> tuple[Pixels, Pixels]:
-    """The prediction and the truth of one image, each drawn on it, (H, W, 3) uint8 RGB; depth in the colours of
-    the truth's span.
+    """The prediction and the truth of one image, each drawn on it, (H, W, 3) uint8 RGB; depth in the colours
+    of the truth's span.
 
     `names` are the task's classes. The example must say something about the task.
     """

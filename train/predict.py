@@ -55,8 +55,8 @@ class TorchPredictor:
     def __call__(self, image: NDArray[np.uint8], people: Detections | None = None) -> Frame:
         """Image (H, W, 3) uint8 RGB of any size -> results in its own frame, `timings` "total" [ms].
 
-        Pose looks at all `people` where they are known, else at those that the checkpoint's detector finds, the
-        best MAX_PERSONS, which is as many as the metric takes.
+        Pose looks at all `people` where they are known, else at the best MAX_PERSONS, which is as many as
+        the metric takes, that the checkpoint's detector finds.
         Raises ImageError for anything that is no such image, TaskError for pose without a detector.
         """
         start = time.perf_counter()

@@ -1,7 +1,7 @@
 """From augmented samples to what each task's loss compares with: one function per task."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from argus_edge.runtime.persons import widen
-from argus_edge.train.data.heatmaps import HEATMAP_SIZE, View, view_heatmaps
+from argus_edge.train.data.augment import pose_samples
+from argus_edge.train.data.example import Example
+from argus_edge.train.data.heatmaps import HEATMAP_SIZE, PoseSample, View, view_heatmaps
 from argus_edge.train.data.transforms import Sample
 from argus_edge.train.losses.detection import BoxTargets
 from argus_edge.train.losses.masks import MaskTargets
@@ -21,7 +23,9 @@ from argus_edge.train.losses.masks import MaskTargets
 class PoseTargets:
     """People of a batch: where they are, and what their heatmaps should be."""
 
-    persons: Tensor  # (B, P, 4) xyxy in [0, 1], P that of the fullest image; the rest holds whole images
+    # (B, P, 4) xyxy in [0, 1], P that of the fullest image; the rest holds whole images. None: each image is
+    # the crop of one person, P = 1
+    persons: Tensor | None
     known: Tensor  # (N,) which of the B * P places hold one of the N people
     heatmaps: Tensor  # (N, 17, 64, 48)
     weights: Tensor  # (N, 17) 0 where a keypoint is unknown or outside its region
@@ -80,6 +84,28 @@ def _pose(samples: Sequence[Sample]) -> PoseTargets:
         torch.from_numpy(np.array(heatmaps, np.float32).reshape(-1, 17, *HEATMAP_SIZE)),
         torch.from_numpy(np.array(weights, np.float32).reshape(-1, 17)),
     )
+
+
+def crop_targets(samples: Sequence[PoseSample]) -> tuple[Tensor, PoseTargets]:
+    """Crops of people -> images (N, 256, 192, 3) uint8 RGB and what pose learns from them."""
+    targets = PoseTargets(
+        None,
+        torch.arange(len(samples)),
+        torch.from_numpy(np.stack([s.heatmaps for s in samples])),
+        torch.from_numpy(np.stack([s.weights for s in samples])),
+    )
+    return torch.from_numpy(np.stack([s.image for s in samples])), targets
+
+
+def crop_batch(
+    examples: Iterable[Example], count: int, rng: np.random.Generator | None
+) -> tuple[Tensor, PoseTargets, tuple[str, ...]]:
+    """What a batch of `count` crops holds: images, targets of pose, names of the pictures.
+
+    Arguments and errors as for `pose_samples`.
+    """
+    samples = pose_samples(examples, count, rng)
+    return *crop_targets(samples), tuple(s.name for s in samples)
 
 
 def _map(task: str, dtype: torch.dtype) -> Callable[[Sequence[Sample]], Tensor]:

@@ -68,7 +68,8 @@ def _objects(example: Example, names: Sequence[str], masks: bool) -> Detections:
     scores, classes = np.ones(len(things), np.float32), np.array([o.class_id for o in things], np.int32)
     if not masks:
         return Detections(boxes, scores, classes, tuple(names))
-    return Instances(boxes, scores, classes, tuple(names), example.instances().masks)
+    masked = np.array([o.mask for o in things], np.bool_).reshape(-1, height, width)
+    return Instances(boxes, scores, classes, tuple(names), masked)
 
 
 def _people(example: Example) -> Keypoints:

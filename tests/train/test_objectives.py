@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from argus_edge.tasks import TASKS
 from argus_edge.train.batches import Batch, collate, surface_sample
+from argus_edge.train.data.augment import make_training_sample
 from argus_edge.train.data.classes import SCENE_CLASSES
+from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.transforms import Sample, make_sample
 from argus_edge.train.model.build import build_decoder
+from argus_edge.train.model.roi import PoseOnRegions
 from argus_edge.train.objectives import task_loss
-from argus_edge.train.targets import moved
+from argus_edge.train.targets import crop_batch, moved
 
 WIDTH, SIZE = 192, 128
 
@@ -34,9 +37,9 @@ def _batch(task: str, samples: list[Sample]) -> Batch:
     return collate((task,), samples)
 
 
-def _features() -> list[Tensor]:
+def _features(count: int = 3, height: int = SIZE, width: int = SIZE) -> list[Tensor]:
     torch.manual_seed(1)
-    return [torch.randn(3, WIDTH, SIZE // s, SIZE // s, requires_grad=True) for s in (4, 8, 16, 32)]
+    return [torch.randn(count, WIDTH, height // s, width // s, requires_grad=True) for s in (4, 8, 16, 32)]
 
 
 def _loss(task: str, target: Any, features: list[Tensor]) -> tuple[Tensor, nn.Module]:
@@ -109,3 +112,46 @@ def test_targets_move_to_a_device_whole(scene_samples: list[Sample]) -> None:
                 [part] if isinstance(part, Tensor) else [v for v in vars(part).values() if v is not None]
             )
             assert {t.device for t in tensors} == {meta}
+
+
+def _person(box: tuple[float, float, float, float]) -> Example:
+    """A smooth picture of a crop's size with one person in it."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(box[:2], box[2:], (17, 2))
+    keypoints = np.concatenate([points, np.full((17, 1), 2)], axis=1).astype(np.float32)
+    rows, columns = np.mgrid[:256, :192].astype(np.uint8)
+    image = np.stack([rows, columns, rows // 2 + columns // 2], axis=-1)
+    return Example("somebody", image, (LabelledObject(0, box, 1.0, keypoints=keypoints),))
+
+
+def test_pose_learns_from_crops() -> None:
+    """Augmented crops of people: gradients reach all of the decoder and all features."""
+    image, target, names = crop_batch([_person((60, 40, 130, 210))], 3, np.random.default_rng(0))
+    assert (image.shape, image.dtype) == ((3, 256, 192, 3), torch.uint8)
+    assert target.persons is None
+    assert target.heatmaps.shape == (3, 17, 64, 48)
+    assert names == ("somebody",) * 3
+    features = _features(3, 256, 192)
+    loss, decoder = _loss("pose", target, features)
+    loss.backward()
+    assert float(loss.detach()) > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in decoder.parameters())
+    assert all(f.grad is not None and bool(f.grad.flatten(1).any(dim=1).all()) for f in features)
+
+
+def test_a_crop_is_learnt_from_as_the_region_that_it_shows() -> None:
+    """Where a person's region is the whole picture, its crop is the picture, and so are the features."""
+    # Widened by a quarter, 255 steps between the centres of 256 rows; 191.25 in place of 191 columns.
+    example = _person((96 - 76.5, 128 - 102, 96 + 76.5, 128 + 102))
+    image, crop, _ = crop_batch([example], 1, None)
+    np.testing.assert_allclose(image[0].numpy().astype(int), example.image, atol=1)
+    region = collate(("pose",), [make_training_sample(example, (256, 192), None, ("pose",))]).targets["pose"]
+    torch.testing.assert_close(crop.heatmaps, region.heatmaps)
+    torch.testing.assert_close(crop.weights, region.weights)
+    with torch.no_grad():
+        features = _features(1, 256, 192)
+        losses, decoders = zip(*(_loss("pose", target, features) for target in (crop, region)), strict=True)
+        cut = PoseOnRegions(decoders[0]).cut(features, region.persons)
+    assert [c.shape for c in cut] == [f.shape for f in features]
+    assert all(float((c - f).abs().mean()) < 0.1 for c, f in zip(cut, features, strict=True))
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0)

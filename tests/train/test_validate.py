@@ -17,6 +17,7 @@ from argus_edge.results import DenseMap, Detections, Frame, Keypoints, LabelMap
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.metrics import TASK_METRICS, DepthMetrics, DepthProtocol, TaskMetric
+from argus_edge.train.metrics.keypoint_ap import MAX_PERSONS
 from argus_edge.train.relabel import match_classes
 from argus_edge.train.truth import true_people
 from argus_edge.train.validate import CHUNK, evaluate, time_ratio, validate

@@ -4,6 +4,7 @@ argus-eval nano.argus --scenes 500 --precision fp32,int8
 argus-eval train/checkpoints/nano --data coco:/data/coco --data ade20k:/data/ade20k --tasks det,seg
 argus-eval nano.argus --data "maps:/data/street#sky,road,car" --rename road=ground --shared-classes
 argus-eval nano.argus --data nyuv2:/data/nyuv2 --tasks depth --worst 20 --pictures worst
+argus-eval runs/own/checkpoint --data pascal:/data/PASCAL_MT --tasks sal --protocol sal=mti-net
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ from typing import NoReturn, TextIO
 from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError
-from argus_edge.tasks import TASKS
+from argus_edge.tasks import TASKS, get_task
+from argus_edge.train.data.readers import parse_data
 from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.evaluation_sets import (
     SIZE,
     EvaluationSet,
     check_renames,
+    check_tells,
     check_told,
     check_used,
+    choose_protocols,
     open_sets,
     rendered_set,
+    tells_about,
+    with_protocols,
 )
+from argus_edge.train.metrics import PROTOCOLS
 from argus_edge.train.pictures import Picture, WorstImages, prepare_folder, write_pictures
 from argus_edge.train.relabel import ClassTable
 from argus_edge.train.report import Measurement, print_tables, problem_lines, problem_rows, to_json
@@ -47,18 +54,21 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
+    _check(options)
+    protocols, rename = choose_protocols(options.protocol or ()), _together(options.rename or ())
     require("rich", "train")
     with _open_text(options.problems) as problems:
         if options.pictures is not None:
             prepare_folder(options.pictures)
         model = find_model(options.path, options.engine, options.precision, options.threads)
         check_tasks(options.path, model, options.tasks or ())
-        sets = _sets(options, model)
-        rename, shared = options.rename or {}, options.shared_classes
+        sets = with_protocols(_sets(options, model), protocols)
         check_renames(rename, sets, model.classes)
         _check_true_boxes(options, model, sets)
         measurements, pictures = [], []
-        for each, tables in [(each, each.tables(model.classes, rename, shared)) for each in sets]:
+        for each, tables in [
+            (each, each.tables(model.classes, rename, options.shared_classes)) for each in sets
+        ]:
             try:
                 measurement, worst = _measure(each, tables, model, options)
             finally:
@@ -95,11 +105,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     data("--limit", type=_positive, metavar="N", help="only the first N images of each data set")
     data(
         "--rename",
+        action="append",
         type=_renames,
         metavar="DATA=MODEL,...",
-        help="classes of the data as the model calls them",
+        help="classes of the data as the model calls them; repeatable, for names with commas one by one",
     )
     data("--shared-classes", action="store_true", help="measure only classes that data and model both have")
+    names = "; ".join(f"{task}={'|'.join(known)}" for task, known in PROTOCOLS.items())
+    data("--protocol", action="append", metavar="TASK=NAME", help=f"another protocol: {names}; repeatable")
     data("--true-boxes", action="store_true", help="look for keypoints in the data's boxes of people")
     data("--problems", type=Path, metavar="FILE", help="write what is wrong with the data, as lines of JSON")
     data("--strict", action="store_true", help="end at the first thing that is wrong with the data")
@@ -108,12 +121,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = get_split("val").first
     scenes("--first-seed", type=_seed, default=first, help="seed of the first one (%(default)s)")
     scenes("--cache", type=Path, help="folder that keeps rendered scenes for the next time")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ArgusError for what cannot be meant or is not there, before anything slow is loaded."""
     if options.split is not None and not options.data:
-        parser.error("--split names a part of a data set; name that with --data LAYOUT:PATH")
+        raise InputError("--split names a part of a data set; name that with --data LAYOUT:PATH")
     if (options.worst is None) != (options.pictures is None):
-        parser.error("--worst N and --pictures DIR go together: how many to write, and where")
-    return options
+        raise InputError("--worst N and --pictures DIR go together: how many to write, and where")
+    for task in options.tasks or ():
+        get_task(task)
+    for text in options.data or ():
+        parse_data(text)
+    if options.tasks:
+        check_tells(options.data or (), options.tasks)
 
 
 def _positive(text: str) -> int:
@@ -136,11 +158,26 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _renames(text: str) -> dict[str, str]:
-    pairs = [tuple(name.strip() for name in pair.split("=")) for pair in text.split(",")]
+    single = text.count("=") == 1  # then commas belong to the names
+    pairs = [
+        tuple(name.strip() for name in pair.split("=")) for pair in ([text] if single else text.split(","))
+    ]
     names = [pair[0] for pair in pairs]
     if not all(len(pair) == 2 and all(pair) for pair in pairs) or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"expected DATA=MODEL,... with each DATA once, got {text!r}")
     return {pair[0]: pair[1] for pair in pairs}
+
+
+def _together(renames: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all --rename options say. Raises InputError where two speak of one class."""
+    together: dict[str, str] = {}
+    for each in renames:
+        if twice := each.keys() & together.keys():
+            raise InputError(
+                f"--rename: {min(twice)!r} is renamed twice; expected each class of the data once"
+            )
+        together |= each
+    return together
 
 
 @contextmanager
@@ -161,12 +198,15 @@ def _sets(options: argparse.Namespace, model: Model) -> list[EvaluationSet]:
         count = min(options.scenes, options.limit or options.scenes)
         return [rendered_set(tasks, options.first_seed, count, options.cache)]
     sets = open_sets(options.data, options.split, tasks, options.limit, options.strict)
-    if options.tasks is not None or not sets:
+    if options.tasks is not None:
         check_told(sets, options.data, tasks)
     if missing := [task for task in tasks if not any(task in each.tasks for each in sets)]:
         _note(f"not measured, as no data set tells about it: {', '.join(missing)}")
-    if unused := [text for text in options.data if not any(each.data == text for each in sets)]:
-        _note(f"not used, as those before tell about the same tasks: {', '.join(map(shown, unused))}")
+    unused = [text for text in options.data if not any(each.data == text for each in sets)]
+    if others := [text for text in unused if not tells_about(text, tasks)]:
+        _note(f"not used, as the model has no task of theirs: {', '.join(map(shown, others))}")
+    if late := [text for text in unused if text not in others]:
+        _note(f"not used, as those before tell about the same tasks: {', '.join(map(shown, late))}")
     return sets
 
 
@@ -204,6 +244,7 @@ def _measure(
             tables=tables,
             people=true_people if options.true_boxes and "pose" in each.tasks else None,
             watch=worst.add if worst is not None else None,
+            notes=subject.notes,
         )
     measurement = Measurement(each, subject.engine, evaluations)
     for line in problem_lines(each.title, each.problems):
@@ -221,7 +262,7 @@ def _measure(
 
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; the value is called after every image."""
+    """A bar on stderr; the value is called for every image, broken ones included."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

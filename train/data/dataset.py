@@ -43,7 +43,12 @@ class LabelledImages(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Number of images that are listed, broken ones included."""
+        """Number of images that are listed: those that can be used, and those of which item `i` is None.
+
+        Images that are not listed may be among the problems too: of two files of one name the second, a
+        picture that is in no class's folder, a line of a list that leads out of the folder. All that was met
+        is `len(images)` and those.
+        """
         ...
 
     def __getitem__(self, index: int) -> Example | None:
@@ -54,6 +59,6 @@ class LabelledImages(Protocol):
         ...
 
 
-def listed(images: LabelledImages, count: int | None = None) -> Iterator[Example | None]:
+def all_images(images: LabelledImages, count: int | None = None) -> Iterator[Example | None]:
     """The images in order, the first `count` or all; None for one that cannot be used."""
     return (images[index] for index in range(len(images) if count is None else count))

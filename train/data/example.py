@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,8 @@ from argus_edge.train.metrics import AnomalyTruth, InstanceTruth, PanopticTruth,
 
 IGNORE: Final = 255
 """In maps of classes and of 0 and 1: the label does not say."""
+PERSON_SHARE: Final = 0.53
+"""Area of a person by that of its box, where no other is known: as xtcocotools (MMPose) and Ultralytics."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,11 +24,12 @@ class LabelledObject:
     """One object to be found. A `crowd` stands for several that nobody told apart."""
 
     class_id: int  # index in the data set's classes of det and inst
-    box: tuple[float, float, float, float]  # xyxy [px]; pixel i covers [i, i + 1)
-    area: float  # [px] of its mask, of its box where no mask is known
+    box: tuple[float, float, float, float]  # xyxy [px], maybe partly outside; pixel i covers [i, i + 1)
+    area: float  # [px] of its mask, as its data set tells it; else of its box
     crowd: bool = False
     mask: NDArray[np.bool_] | None = None  # (H, W); None where not asked for or not labelled
     keypoints: NDArray[np.float32] | None = None  # (17, 3) xy [px], integers are pixel centres; 0, 1, 2
+    area_known: bool = True  # False: the area is that of the box
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,24 +54,43 @@ class Example:
     anomaly: AnomalyTruth | None = None
 
     def people(self) -> PoseTruth:
-        """The objects with keypoints, and crowds of people, as the metric of pose takes them."""
+        """The objects with keypoints, and crowds of people, as the metric of pose takes them.
+
+        Where only the box tells of the area, it is `PERSON_SHARE` of the box's.
+        """
         people = [o for o in self.objects or () if o.keypoints is not None]
         return PoseTruth(
             np.array([o.keypoints for o in people], np.float32).reshape(-1, len(KEYPOINT_NAMES), 3),
-            np.array([o.area for o in people], np.float64),
+            np.array([o.area * (1 if o.area_known else PERSON_SHARE) for o in people], np.float64),
             np.array([o.box for o in people], np.float64).reshape(-1, 4),
             np.array([o.crowd for o in people], np.bool_),
         )
 
     def instances(self) -> InstanceTruth:
-        """The objects that have masks, as the metric of inst takes them."""
-        masked = [o for o in self.objects or () if o.mask is not None]
+        """The objects as the metric of inst takes them.
+
+        One without a mask stands as a crowd that fills its box: what is found of its class in there is
+        neither right nor wrong. Where only the box tells of the area, it is that of the mask.
+        """
+        objects = self.objects or ()
+        size = self.image.shape[0], self.image.shape[1]
+        masks = np.array([_filled(o.box, size) if o.mask is None else o.mask for o in objects], np.bool_)
+        masks = masks.reshape(-1, *size)
+        told = zip(objects, masks, strict=True)
         return InstanceTruth(
-            np.array([o.mask for o in masked], np.bool_).reshape(-1, *self.image.shape[:2]),
-            np.array([o.class_id for o in masked], np.int64),
-            np.array([o.area for o in masked], np.float64),
-            np.array([o.crowd for o in masked], np.bool_),
+            masks,
+            np.array([o.class_id for o in objects], np.int64),
+            np.array([o.area if o.area_known else np.count_nonzero(m) for o, m in told], np.float64),
+            np.array([o.crowd or o.mask is None for o in objects], np.bool_),
         )
+
+
+def _filled(box: tuple[float, float, float, float], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (H, W) that a box touches."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros(size, np.bool_)
+    mask[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = True
+    return mask
 
 
 # What a task is judged by; None where the example does not say.

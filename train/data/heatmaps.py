@@ -60,6 +60,7 @@ class PoseSample:
     heatmaps: NDArray[np.float32]  # (K, h, w)
     weights: NDArray[np.float32]  # (K,) 1, or 0 where nothing is to be learnt
     view: View
+    name: str = ""  # of the image, for messages
 
 
 def make_pose_sample(

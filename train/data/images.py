@@ -40,6 +40,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE: Final = 5  # the first orientation that changes height and width over
 _DEEP_GREY: Final = ("I;16", "I;16L", "I;16B", "I")
 # Grey of few bits, which Pillow spreads over 0 to 255, by this factor.
 _SPREAD: Final = {"L;2": 85, "L;4": 17}
@@ -104,7 +105,7 @@ def read_size(path: Path) -> tuple[int, int]:
         open_ordinary(path, MAX_BYTES) as file,
         Image.open(file, formats=_FORMATS) as image,
     ):
-        on_its_side = _orientation(image) >= FIRST_ON_ITS_SIDE
+        on_its_side = _orientation(image) >= _ON_ITS_SIDE
         return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
@@ -117,21 +118,21 @@ def _broken_files_as_image_errors() -> Iterator[None]:
             yield
     except ImageError:
         raise
-    except OSError as error:
-        if error.errno is None:  # Pillow's own
-            raise ImageError(f"picture is cut off or broken: {first_line(error)}") from error
-        raise ImageError(f"cannot be read: {error.strerror}") from error
     except UnidentifiedImageError as error:  # its message has an address in memory
         raise ImageError(f"not a picture, or only its first bytes; expected {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"picture is too large; at most {MAX_PIXELS} px are read") from error
     except Exception as error:  # Pillow's decoders raise families of their own on broken files
+        if isinstance(error, OSError) and error.errno is not None:  # none of Pillow's has a number
+            raise ImageError(f"cannot be read: {error.strerror}") from error
         raise ImageError(f"picture is cut off or broken: {first_line(error)}") from error
 
 
 def _decoded(path: Path) -> tuple[Image.Image, str]:
     """The whole picture, and how its pixels are stored, in Pillow's words ("L;4": grey of 4 bits)."""
-    contents = _contents(path)
+    contents = read_ordinary(path, MAX_BYTES)
+    if not contents:
+        raise ImageError("file is empty")
     image = Image.open(io.BytesIO(contents), formats=_FORMATS)
     if image.format == "PNG":
         image.verify()  # its checksums, which loading passes over; nothing else can be done with it then
@@ -144,32 +145,23 @@ def _decoded(path: Path) -> tuple[Image.Image, str]:
     return image, stored
 
 
-def _contents(path: Path) -> bytes:
-    """The bytes of an ordinary file; a pipe or device could go on for ever."""
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise ImageError("expected a picture; it is a folder, or no ordinary file")
-        if about.st_size > MAX_BYTES:
-            raise ImageError(f"file has {about.st_size} bytes; at most {MAX_BYTES} are read")
-        contents = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
-    if not contents:
-        raise ImageError("file is empty")
-    return contents
-
-
 def _upright(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    orientation = None
-    with suppress(Exception):  # a broken EXIF block says nothing; the picture is as good as any
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    orientation = _orientation(image)
     if orientation not in _TURNS:
         return image
-    on_its_side = orientation >= 5 and image.width != image.height
+    on_its_side = orientation >= _ON_ITS_SIDE and image.width != image.height
     if size is not None and on_its_side and image.size == size[::-1]:
         return image
     return image.transpose(_TURNS[orientation])
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says; 1 is upright."""
+    with suppress(Exception):  # a broken EXIF block says nothing; the picture is as good as any
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if orientation in _TURNS:
+            return int(orientation)
+    return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -18,7 +18,7 @@ class Problem:
 
     path: str  # the file, and the entry in it where there are several: "instances_val.json, annotation 17"
     what: str  # what was expected and what came: "box [3, 4, -5, 6] has no area"
-    lost: Lost
+    lost: Lost  # the image, or the annotation or a part of it
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -27,8 +27,9 @@ class Problem:
 class Problems:
     """Takes note of what a reader cannot use.
 
-    Every image and annotation is either used or in here once, never both. With `strict` the first problem
-    is raised as DatasetError instead.
+    Every image is either used or in here once, never both, and so is every annotation that is wrong as a
+    whole. A problem may also concern a part of an annotation, such as a mask whose box stays in use; it then
+    says what stays. With `strict` the first problem is raised as DatasetError instead.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -52,5 +53,5 @@ class Problems:
         self._all.setdefault(problem)
 
     def count(self, lost: Lost) -> int:
-        """How many images or annotations were left out."""
+        """How many images were left out, or how many problems with annotations there are."""
         return Counter(problem.lost for problem in self._all)[lost]

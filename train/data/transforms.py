@@ -4,7 +4,7 @@ Geometry changes image and labels alike; photometry only the image. Other data s
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import cv2
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from argus_edge.runtime.persons import PERSON
 from argus_edge.train.data.heatmaps import jitter_boxes, swap_sides
 from argus_edge.train.data.scenes import Scene
+from argus_edge.train.data.scenes.scene import ScenePerson, find_objects
 from argus_edge.train.data.scenes.targets import edge_map, image_class_of, panoptic, saliency_map
+from argus_edge.train.data.sensor import Lens, capture, random_lens, random_sensor
 
 MIN_INSIDE: Final = 0.3  # of a box's area, for the object to count in a crop
 DENSE: Final = ("seg", "depth")  # what boxes alone do not tell, by default
 
 BOX_SPREAD: Final = 0.15  # of the scale of people's boxes
+LENS_CHANCE: Final = 0.5  # that a sensor's lens bends the picture
 
 Place = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -50,13 +53,23 @@ class Sample:
 
 
 def make_sample(
-    scene: Scene, size: int, rng: np.random.Generator | None, tasks: Collection[str] = DENSE
+    scene: Scene,
+    size: int,
+    rng: np.random.Generator | None,
+    tasks: Collection[str] = DENSE,
+    *,
+    sensor: bool = False,
 ) -> Sample:
     """A square scene resized to `size`; cropped, flipped and coloured at random unless `rng` is None.
 
     Depth is told as the scene's own camera would see the resized picture: what is half as large is twice as
     far. So a model trained on small pictures is right on large ones.
+
+    With `sensor` the picture is taken by a random camera: its exposure, blur and noise are in place of other
+    colours, and in one of two pictures its lens bends everything before the crop.
     """
+    if sensor and rng is not None and rng.random() < LENS_CHANCE:
+        scene = bend_scene(scene, random_lens(rng, scene.height, scene.width))
     native = scene.image.shape[0]
     side, x, y = native, 0, 0
     if rng is not None and size < native:
@@ -81,8 +94,11 @@ def make_sample(
         corners = np.stack([1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1)
     objects = [scene.objects[i] for i in np.flatnonzero(kept)]
     ids = [o.instance_id for o in objects]
+    photo = image
+    if rng is not None:
+        photo = capture(image, random_sensor(rng), rng) if sensor else jitter(image, rng)
     return Sample(
-        image if rng is None else jitter(image, rng),
+        photo,
         centred(corners).astype(np.float32),
         np.array([o.class_id for o in objects], np.int64),
         np.array(ids, np.int64),
@@ -94,6 +110,34 @@ def make_sample(
         {s.id: s.class_id for s in panoptic(scene)[1]} if "pan" in tasks else {},
         image_class_of(place(scene.labels)) if "cls" in tasks else 0,
         name=f"scene {scene.seed}",
+    )
+
+
+def bend_scene(scene: Scene, lens: Lens) -> Scene:
+    """A scene as seen through a lens of its size, labels and all; its camera stays the straight one.
+
+    Boxes are those around what is now seen. What is hardly in the picture any more is no object, as in
+    scenes.
+    """
+    instances = lens.labels(scene.instances)
+    objects = find_objects(instances, {o.instance_id: o.class_id for o in scene.objects})
+    seen = {o.instance_id for o in objects}
+    people = []
+    for person in scene.people:
+        points = np.concatenate([lens.points(person.keypoints[:, :2]), person.keypoints[:, 2:]], axis=1)
+        points = hide_outside(points[None], scene.height, scene.width)[0]
+        points[points[:, 2] == 0] = 0
+        people.append(ScenePerson(person.instance_id, points))
+    return replace(
+        scene,
+        image=lens.image(scene.image),
+        depth=lens.labels(scene.depth),
+        normals=lens.labels(scene.normals) if scene.normals.size else scene.normals,
+        instances=instances,
+        labels=lens.labels(scene.labels),
+        parts=lens.labels(scene.parts),
+        objects=objects,
+        people=tuple(person for person in people if person.instance_id in seen),
     )
 
 

@@ -12,7 +12,7 @@ from argus_edge.train.metrics.metric import COUNTS, Metric, is_of_class, is_of_s
 from argus_edge.train.metrics.normals import NormalMetrics
 from argus_edge.train.metrics.panoptic_quality import PanopticQuality, PanopticTruth, TrueSegment
 from argus_edge.train.metrics.saliency import ATRC, INVPT, MTI_NET, SOD, SaliencyMetrics, SaliencyProtocol
-from argus_edge.train.metrics.table import TASK_METRICS, TaskMetric
+from argus_edge.train.metrics.table import PROTOCOLS, TASK_METRICS, TaskMetric
 
 __all__ = [
     "ATRC",
@@ -22,6 +22,7 @@ __all__ = [
     "NYU",
     "NYUD",
     "PASCAL_CONTEXT",
+    "PROTOCOLS",
     "SCENES",
     "SOD",
     "TASK_METRICS",

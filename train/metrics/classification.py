@@ -84,13 +84,16 @@ class VocMeanAP:
         """Names the protocol."""
         return "VOC2007 11-point mAP, difficult ignored"
 
-    def update(self, result: Classification, truth: NDArray[Any]) -> None:
-        """Add one image: probabilities (K,), and per class (K,) whether it has it: 1, not: 0, difficult: -1.
+    def update(self, result: Classification, truth: int | NDArray[Any]) -> None:
+        """Add one image: probabilities (K,), and per class (K,) whether it has it: 1, not: 0, difficult: -1;
+        or the index of its only class.
 
         Raises InputError when classes differ or the truth is not of that form.
         """
         check_classes("cls", result.class_names, self.class_names)
         true = np.asarray(truth)
+        if true.ndim == 0 and 0 <= true < len(self.class_names):
+            true = np.arange(len(self.class_names)) == true
         if true.shape != (len(self.class_names),) or not np.isin(true, (-1, 0, 1)).all():
             raise InputError(f"truth must be {len(self.class_names)} times -1, 0 or 1, got {true.tolist()}")
         self._scores.append(_ordered(result.probabilities).astype(np.float32))

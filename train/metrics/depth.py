@@ -74,7 +74,8 @@ class DepthMetrics:
         if self.settings.crop == "eigen":
             if true.shape != EIGEN_SIZE:
                 raise InputError(
-                    f"the Eigen crop is for {EIGEN_SIZE} frames, got {true.shape}; use crop 'none'"
+                    f"the Eigen crop is for {EIGEN_SIZE} frames, got {true.shape}; "
+                    f"choose a protocol without a crop"
                 )
             predicted, true = predicted[EIGEN_CROP], true[EIGEN_CROP]
         low, high = self.settings.minimum, self.settings.maximum

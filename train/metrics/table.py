@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from argus_edge.train.metrics.anomaly import AnomalyAUROC
 from argus_edge.train.metrics.box_ap import BoxAP
-from argus_edge.train.metrics.classification import Accuracy
-from argus_edge.train.metrics.depth import SCENES, DepthMetrics
-from argus_edge.train.metrics.edges import EdgeMetrics, EdgeProtocol
+from argus_edge.train.metrics.classification import Accuracy, VocMeanAP
+from argus_edge.train.metrics.depth import NYU, SCENES, DepthMetrics, DepthProtocol
+from argus_edge.train.metrics.edges import NYUD, PASCAL_CONTEXT, EdgeMetrics, EdgeProtocol
 from argus_edge.train.metrics.keypoint_ap import KeypointAP
 from argus_edge.train.metrics.mask_ap import MaskAP
 from argus_edge.train.metrics.mean_iou import MeanIoU
 from argus_edge.train.metrics.metric import Metric
 from argus_edge.train.metrics.normals import NormalMetrics
 from argus_edge.train.metrics.panoptic_quality import PanopticQuality
-from argus_edge.train.metrics.saliency import SaliencyMetrics
+from argus_edge.train.metrics.saliency import ATRC, INVPT, MTI_NET, SOD, SaliencyMetrics, SaliencyProtocol
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,48 @@ SCENE_EDGES: Final = EdgeProtocol(thin_truth=True, thresholds=19)
 """For rendered scenes: their boundaries have corners that thinning takes from predictions as well,
 and 19 thresholds take a fifth of the time of the published 99."""
 
+
+def _saliency(protocol: SaliencyProtocol) -> TaskMetric:
+    return TaskMetric(lambda _: SaliencyMetrics(protocol), ("maxF",))
+
+
+def _edges(protocol: EdgeProtocol) -> TaskMetric:
+    return TaskMetric(lambda _: EdgeMetrics(protocol), ("odsF",))
+
+
+def _depth(protocol: DepthProtocol) -> TaskMetric:
+    errors = frozenset({"RMSE", "abs_rel", "log10"})
+    return TaskMetric(lambda _: DepthMetrics(protocol), ("delta1", "RMSE"), errors)
+
+
+PROTOCOLS: Final[dict[str, dict[str, TaskMetric]]] = {
+    "sal": {
+        "atrc": _saliency(ATRC),
+        "invpt": _saliency(INVPT),
+        "mti-net": _saliency(MTI_NET),
+        "sod": _saliency(SOD),
+    },
+    "edge": {"nyud": _edges(NYUD), "pascal": _edges(PASCAL_CONTEXT), "scenes": _edges(SCENE_EDGES)},
+    "depth": {"nyu": _depth(NYU), "scenes": _depth(SCENES)},
+    "cls": {"accuracy": TaskMetric(Accuracy, ("top-1",)), "voc2007": TaskMetric(VocMeanAP, ("mAP",))},
+}
+"""The protocols of tasks that are published with several, by the names that users choose them by."""
+
 TASK_METRICS: Final[dict[str, TaskMetric]] = {
     "det": TaskMetric(BoxAP, ("AP",)),
     "inst": TaskMetric(MaskAP, ("AP",)),
     "pan": TaskMetric(PanopticQuality, ("PQ",)),
     "seg": TaskMetric(MeanIoU, ("mIoU",)),
     "parse": TaskMetric(lambda names: MeanIoU(names, task="parse"), ("mIoU",)),
-    "sal": TaskMetric(lambda _: SaliencyMetrics(), ("maxF",)),
-    "edge": TaskMetric(lambda _: EdgeMetrics(SCENE_EDGES), ("odsF",)),
-    "depth": TaskMetric(
-        lambda _: DepthMetrics(SCENES), ("delta1", "RMSE"), frozenset({"RMSE", "abs_rel", "log10"})
-    ),
+    "sal": PROTOCOLS["sal"]["atrc"],
+    "edge": PROTOCOLS["edge"]["scenes"],
+    "depth": PROTOCOLS["depth"]["scenes"],
     "normal": TaskMetric(
         lambda _: NormalMetrics(),
         ("mean_angle", "within_11.25"),
         frozenset({"mean_angle", "median_angle", "rms_angle"}),
     ),
     "pose": TaskMetric(lambda _: KeypointAP(), ("AP",)),
-    "cls": TaskMetric(Accuracy, ("top-1",)),
+    "cls": PROTOCOLS["cls"]["accuracy"],
     "anom": TaskMetric(AnomalyAUROC, ("image_AUROC", "pixel_AUROC")),
 }

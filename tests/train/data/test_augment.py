@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from argus_edge.errors import DatasetError, ImageError, InputError
+from argus_edge.geometry import Letterbox
 from argus_edge.keypoints import FLIP_PAIRS, KEYPOINT_NAMES
 from argus_edge.runtime.preprocess import preprocess
 from argus_edge.spec import ImageSpec
 from argus_edge.tasks import TASKS
 from argus_edge.train.data.augment import (
     AUGMENTATIONS,
-    MULTI_SCALE,
     Augmentation,
     Colours,
     Placement,
@@ -260,7 +260,8 @@ def test_all_labels_of_a_sample_agree(seed: int, task: str) -> None:
     assert sample.image.shape == (*size, 3)
     assert all(maps[name].shape[:2] == size for name in DENSE)
     shown = np.where(known, maps["seg"], 0)
-    np.testing.assert_array_equal(maps["depth"], shown)
+    twin = draw_placement(chosen, (90, 120), size, np.random.default_rng(seed), example.labels)
+    np.testing.assert_array_equal(maps["depth"], shown.astype(np.float32) / np.float32(twin.zoom))
     np.testing.assert_array_equal(maps["parse"], maps["seg"])
     np.testing.assert_array_equal(maps["sal"][known], shown[known] > 0)
     np.testing.assert_array_equal(maps["pan"][known], shown[known].astype(int) * 1000 + 7)
@@ -316,7 +317,7 @@ def test_what_is_mostly_outside_is_dropped(masked: bool) -> None:
     mask[10:20, 40:50] = True
     thing = LabelledObject(2, box_around(mask), 100.0, mask=mask if masked else None)
     example = Example("x", np.zeros((50, 100, 3), np.uint8), (thing,))
-    chosen = Augmentation("native", flip=0.0)
+    chosen = Augmentation("fill", flip=0.0)
     shares = set()
     for seed in range(60):
         placement = draw_placement(chosen, (50, 100), (50, 50), np.random.default_rng(seed))
@@ -360,12 +361,57 @@ def test_mirroring_negates_the_normals_x() -> None:
     assert (maps[1][..., 0] < 0).any()
 
 
-@pytest.mark.parametrize("follows", [True, False])
-def test_depth_follows_the_scale_only_if_told_to(follows: bool) -> None:
-    example = replace(picture(80, 80), depth=np.full((80, 80), 3, np.float32))
-    chosen = Augmentation("fit", flip=0.0, depth_follows_scale=follows)
-    sample = make_training_sample(example, (40, 40), np.random.default_rng(0), ("depth",), chosen)
-    np.testing.assert_allclose(sample.maps["depth"], 6 if follows else 3)
+@pytest.mark.parametrize("shape", [(80, 80), (480, 640), (30, 50), (25, 192)])
+@pytest.mark.parametrize("settings", [WHOLE, AUGMENTATIONS["anom"], None])
+def test_letterboxed_pictures_have_their_depth_as_labelled(
+    shape: tuple[int, int], settings: Augmentation | None
+) -> None:
+    """Whatever their own size is: it is unknown to the network."""
+    example = replace(picture(*shape), depth=np.full(shape, 3, np.float32))
+    rng = None if settings is None else np.random.default_rng(0)
+    depth = make_training_sample(example, (64, 96), rng, ("depth",), settings).maps["depth"]
+    box = Letterbox(*shape, 64, 96)
+    assert (depth[: box.resized_height, : box.resized_width] == 3).all()
+    assert (depth[depth != 3] == 0).all()
+    assert (depth == 3).sum() == box.resized_height * box.resized_width
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("shape", [(480, 640), (30, 50)])
+def test_what_is_zoomed_into_is_told_to_be_nearer(seed: int, shape: tuple[int, int]) -> None:
+    """A thing's width in the picture times its distance is that of the letterboxed picture, as for a camera
+    that goes nearer; at 1.5 times, it is 1.5 times nearer.
+    """
+    height, width = shape
+    thing = LabelledObject(0, (0.47 * width, 0.47 * height, 0.53 * width, 0.53 * height), 1.0)
+    example = Example("x", np.zeros((*shape, 3), np.uint8), (thing,), depth=np.full(shape, 3, np.float32))
+    chosen, size = replace(AUGMENTATIONS["depth"], turn=0.0), (144, 192)
+    rng, twin = np.random.default_rng(seed), np.random.default_rng(seed)
+    zoomed = make_training_sample(example, size, rng, ("depth", "det"), chosen)
+    still = make_training_sample(example, size, None, ("depth", "det"), chosen)
+    (told,) = np.unique(zoomed.maps["depth"][zoomed.maps["depth"] > 0])
+    assert 3 / 1.51 <= told <= 3
+    assert told == pytest.approx(3 / draw_placement(chosen, shape, size, twin).zoom)
+    if len(zoomed.boxes):
+        assert zoomed.boxes[0, 2] * told == pytest.approx(still.boxes[0, 2] * 3, rel=0.02)
+    most = make_training_sample(example, size, rng, ("depth",), replace(chosen, scales=(1.5, 1.5))).maps[
+        "depth"
+    ]
+    assert most.max() == pytest.approx(2, rel=0.01)
+
+
+@pytest.mark.parametrize("task", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("shape", [(90, 120), (120, 90), (33, 200), (25, 192), (1, 1)])
+def test_without_chance_every_task_sees_what_the_runtime_shows(task: str, shape: tuple[int, int]) -> None:
+    example, size = replace(picture(*shape), image_class=2), (64, 96)
+    tensor, letterbox = preprocess(example.image, ImageSpec(*size))
+    chances = [None] if task != "anom" else [None, np.random.default_rng(0)]  # anom leaves nothing to chance
+    for rng in chances:
+        sample = make_training_sample(example, size, rng, (task,), AUGMENTATIONS[task])
+        np.testing.assert_array_equal(sample.image, tensor[0])
+    placement = Placement.letterbox(shape, size)
+    assert placement.target == (letterbox.resized_height, letterbox.resized_width)
+    assert placement.zoom == 1
 
 
 @pytest.mark.parametrize("shape", [(90, 120), (120, 90), (33, 200), (1, 1)])
@@ -412,7 +458,9 @@ def test_crowds_and_people_without_keypoints_teach_nothing() -> None:
     sample = make_training_sample(example, size, None, ("inst", "pose"))
     assert sample.classes.tolist() == [second.class_id]
     assert len(sample.people) == len(sample.regions) == 0
-    assert len(pose_samples(example, None)) == 1
+    assert [s.name for s in pose_samples([example], 1, None)] == ["discs"]
+    images = {s.image.tobytes() for s in pose_samples([example], 3, None)}
+    assert len(images) == 1  # the only one, three times
 
 
 def test_a_task_without_labels_and_a_strange_image_are_errors() -> None:
@@ -448,16 +496,6 @@ def test_large_scale_jitter_shows_from_a_tenth_to_twice() -> None:
     assert 0.9 < np.mean(scales) < 1.2
 
 
-@pytest.mark.parametrize("shape", [(400, 600), (1000, 500), (480, 640)])
-def test_multi_scale_takes_one_of_the_short_sides(shape: tuple[int, int]) -> None:
-    for seed in range(20):
-        placement = draw_placement(MULTI_SCALE, shape, (1333, 1333), np.random.default_rng(seed))
-        assert placement.window == (0, 0, shape[1], shape[0])
-        assert max(placement.target) <= 1333
-        short = min(placement.target)
-        assert short in MULTI_SCALE.short_sides or max(placement.target) == 1333
-
-
 def test_a_long_picture_is_not_enlarged_without_end() -> None:
     placement = draw_placement(replace(AUGMENTATIONS["seg"], scales=(1, 1)), (10, 500), (64, 64),
                                np.random.default_rng(0))  # fmt: skip
@@ -469,7 +507,7 @@ def test_crops_do_not_show_one_class_alone() -> None:
     labels = np.zeros((100, 400), np.uint8)
     labels[:, 330:370] = 1
     labels[:, 390:] = 255
-    chosen = Augmentation("native", cat_max_ratio=0.75)
+    chosen = Augmentation("fill", cat_max_ratio=0.75)
     shares: dict[float, list[bool]] = {0.75: [], 1.0: []}
     for limit, found in shares.items():
         for seed in range(200):
@@ -497,20 +535,6 @@ def test_parts_of_pictures_for_classification() -> None:
         assert 0.73 < (x1 - x0) / (y1 - y0) < 1.36
     wide = draw_placement(replace(chosen, scales=(0.9, 1)), (10, 1000), (64, 64), np.random.default_rng(0))
     assert wide.window == (493, 0, 506, 10)
-
-
-def test_the_centre_is_always_the_same() -> None:
-    example = replace(picture(200, 300), image_class=2)
-    chosen = AUGMENTATIONS["anom"]
-    sample = make_training_sample(example, (288, 288), np.random.default_rng(0), ("anom",))
-    for rng in (None, np.random.default_rng(5)):
-        again = make_training_sample(example, (288, 288), rng, ("anom",), chosen)
-        np.testing.assert_array_equal(again.image, sample.image)
-    placement = draw_placement(chosen, (200, 300), (288, 288), np.random.default_rng(0))
-    x0, y0, x1, y1 = placement.window
-    assert (x1 - x0, y1 - y0) == (175, 175)  # 288 of 329 parts of the short side
-    assert abs((x0 + x1) / 2 - 150) <= 0.5
-    assert abs((y0 + y1) / 2 - 100) <= 0.5
 
 
 # Colours
@@ -555,12 +579,38 @@ def test_padding_keeps_its_grey() -> None:
         assert (sample.image[72:] == GREY).all()
 
 
+def test_another_camera_changes_the_picture_alone() -> None:
+    """Noise and blur are of the picture, not of its padding; other photographs stay as they are."""
+    example, size = picture(), (96, 96)
+    plain = make_training_sample(example, size, np.random.default_rng(3), ALL, WHOLE)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        taken = make_training_sample(example, size, rng, ALL, replace(WHOLE, sensor=1.0))
+        assert (taken.image[:72] != plain.image[:72]).mean() > 0.3
+        assert (taken.image[72:] == GREY).all()
+        for name, labels in plain.maps.items():
+            np.testing.assert_array_equal(taken.maps[name], labels)
+        np.testing.assert_array_equal(taken.boxes, plain.boxes)
+        np.testing.assert_array_equal(taken.people, plain.people)
+    changed = [
+        (
+            make_training_sample(
+                example, size, np.random.default_rng(seed), ("det",), replace(WHOLE, sensor=0.5)
+            ).image
+            != plain.image
+        ).any()
+        for seed in range(40)
+    ]
+    assert 10 < sum(changed) < 30
+    assert all(chosen.sensor == 0 for chosen in AUGMENTATIONS.values())
+
+
 # People one by one
 
 
 def test_people_are_cropped_one_by_one() -> None:
     example = picture(discs=3)
-    samples = pose_samples(example, None)
+    samples = pose_samples([example], 3, None)
     people = [o for o in example.objects or () if o.keypoints is not None]
     assert len(samples) == len(people) == 3
     for sample, person in zip(samples, people, strict=True):
@@ -570,6 +620,23 @@ def test_people_are_cropped_one_by_one() -> None:
         assert sample.view.region[0] < x0 < x1 < sample.view.region[2]
         left, right = (np.unravel_index(sample.heatmaps[k].argmax(), (64, 48))[1] for k in (9, 10))
         assert left < right
-    varied = [pose_samples(example, np.random.default_rng(s))[0].image.tobytes() for s in range(4)]
+    varied = [pose_samples([example], 1, np.random.default_rng(s))[0].image.tobytes() for s in range(4)]
     assert len(set(varied)) == 4
-    assert pose_samples(replace(example, objects=None), None) == []
+
+
+def test_crops_are_of_people_in_turns() -> None:
+    """No more pictures are read than it takes; nobody comes again before everybody came."""
+    pictures = [replace(picture(discs=2, seed=seed), name=str(seed)) for seed in range(3)]
+    nobody = replace(picture(), objects=None)
+    unread = iter([nobody, *pictures])
+    names = [s.name for s in pose_samples(unread, 3, np.random.default_rng(0))]
+    assert len(names) == 3
+    assert set(names) <= {"0", "1"}
+    assert next(unread).name == "2"
+    again = [s.name for s in pose_samples(pictures, 15, np.random.default_rng(1))]
+    assert sorted(again[:12]) == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
+    assert len(again) == 15
+    first, second = ([s.name for s in pose_samples(pictures, 9, np.random.default_rng(7))] for _ in range(2))
+    assert first == second
+    with pytest.raises(DatasetError, match="no image shows a person with a labelled keypoint"):
+        pose_samples([nobody], 4, None)

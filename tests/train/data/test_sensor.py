@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.sensor import Lens, Sensor, capture, random_lens, random_sensor
+from argus_edge.train.data.transforms import Sample, bend_scene, make_sample
 
 BENDS = (-0.2, -0.08, -0.01, 0.0, 0.03, 0.08, 0.3)
 
@@ -132,3 +134,81 @@ def test_lenses_bend_a_little() -> None:
     assert {lens.bend > 0 for lens in lenses} == {True, False}
     assert max(abs(lens.bend) for lens in lenses) <= 0.08
     assert (lenses[0].height, lenses[0].width) == (60, 80)
+
+
+# Scenes through a camera
+
+ALL = ("det", "inst", "pan", "seg", "parse", "sal", "edge", "depth", "normal", "pose")
+SEEDS = (3, 8, 11)  # scenes with people
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("bend", BENDS)
+def test_a_bent_scene_is_still_a_scene(seed: int, bend: float) -> None:
+    """Boxes are around what is seen, people stay where their bodies are, and a straight lens does nothing."""
+    scene = render(seed, 128)
+    bent = bend_scene(scene, Lens(128, 128, bend))
+    for thing in bent.objects:
+        rows, columns = np.nonzero(bent.instances == thing.instance_id)
+        assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert thing.visible_pixels == len(rows) >= 16
+    kept = [o.instance_id for o in bent.objects]
+    assert set(kept) <= {o.instance_id for o in scene.objects}
+    assert [p.instance_id for p in bent.people] == [
+        p.instance_id for p in scene.people if p.instance_id in kept
+    ]
+    before = {p.instance_id: p.keypoints for p in scene.people}
+    for person in bent.people:
+        known = person.keypoints[:, 2] > 0
+        assert (before[person.instance_id][known, 2] == person.keypoints[known, 2]).all()
+        assert not person.keypoints[~known].any()
+        x, y = np.floor(person.keypoints[person.keypoints[:, 2] == 2, :2]).astype(int).T
+        body = (bent.instances == person.instance_id).astype(np.uint8)
+        assert cv2.dilate(body, np.ones((5, 5), np.uint8))[y, x].all()  # limbs are thin
+    if bend == 0:
+        np.testing.assert_array_equal(bent.image, scene.image)
+        assert bent.objects == scene.objects
+        for mine, theirs in zip(bent.people, scene.people, strict=True):
+            np.testing.assert_allclose(mine.keypoints, theirs.keypoints, atol=1e-4)
+
+
+def test_what_leaves_the_picture_is_no_object() -> None:
+    """A pinching lens shows less of the picture's sides."""
+    left = 0
+    for seed in range(12):
+        scene = render(seed, 96)
+        bent = bend_scene(scene, Lens(96, 96, -0.25))
+        left += len(scene.objects) - len(bent.objects)
+    assert left > 0
+
+
+def taken(seed: int, chance: int, sensor: bool = True) -> Sample:
+    return make_sample(render(seed, 128), 96, rng(chance), ALL, sensor=sensor)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_samples_by_a_camera_agree_with_their_labels(seed: int) -> None:
+    bent = 0
+    for chance in range(6):
+        sample = taken(seed, chance)
+        again = taken(seed, chance)
+        np.testing.assert_array_equal(sample.image, again.image)
+        assert len(sample.people) == len(sample.regions)
+        for box, instance in zip(sample.boxes, sample.instance_ids, strict=True):
+            rows, columns = np.nonzero(sample.maps["inst"] == instance)
+            if not len(rows):  # thinner than a pixel of the resized picture
+                continue
+            around = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            corners = np.concatenate([box[:2] - box[2:] / 2, box[:2] + box[2:] / 2]) * 96
+            np.testing.assert_allclose(corners, around, atol=2.5)  # a tip of a pixel's width may be left out
+        lengths = np.linalg.norm(sample.maps["normal"], axis=2)
+        assert ((np.abs(lengths - 1) < 1e-3) | (lengths == 0)).all()
+        bent += int(rng(chance).random() < 0.5)
+    assert 0 < bent < 6  # both kinds were seen
+
+
+def test_without_chance_there_is_no_camera() -> None:
+    scene = render(3, 96)
+    plain, told = (make_sample(scene, 64, None, ALL, sensor=sensor) for sensor in (False, True))
+    np.testing.assert_array_equal(plain.image, told.image)
+    assert (taken(3, 0).image != taken(3, 0, sensor=False).image).mean() > 0.5

@@ -3,12 +3,11 @@
 from argus_edge.train.data.augment.colours import Colours, distort
 from argus_edge.train.data.augment.draw import draw_placement
 from argus_edge.train.data.augment.placement import Placement
-from argus_edge.train.data.augment.samples import make_training_sample, pose_samples
-from argus_edge.train.data.augment.settings import AUGMENTATIONS, MULTI_SCALE, Augmentation
+from argus_edge.train.data.augment.samples import make_training_sample, pose_samples, untold
+from argus_edge.train.data.augment.settings import AUGMENTATIONS, Augmentation
 
 __all__ = [
     "AUGMENTATIONS",
-    "MULTI_SCALE",
     "Augmentation",
     "Colours",
     "Placement",
@@ -16,4 +15,5 @@ __all__ = [
     "draw_placement",
     "make_training_sample",
     "pose_samples",
+    "untold",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -31,7 +30,7 @@ def draw_placement(
     `labels` (H, W), 255 = ignore, are looked at for `cat_max_ratio` alone: of ten windows the first that does
     not show too much of one class is taken, the last if all do.
     """
-    framed = _WINDOWS.get(settings.framing, _scaled_window)
+    framed = _area_window if settings.framing == "area" else _scaled_window
     window, target = framed(settings, source, size, rng)
     angle = float(rng.uniform(-settings.turn, settings.turn)) if settings.turn else 0.0
     mirrored = bool(rng.random() < settings.flip)
@@ -43,22 +42,14 @@ def draw_placement(
     return Placement(source, window, target, size, mirrored, angle)
 
 
-def centre_placement(settings: Augmentation, source: Size, size: Size) -> Placement:
-    """The middle of the picture, `settings.scales[0]` times as large as would just cover the input."""
-    scale = _fill(settings, source, size) * settings.scales[0]
-    (h, w), target = _parts(source, size, scale)
-    y, x = (source[0] - h) // 2, (source[1] - w) // 2
-    return Placement(source, (x, y, x + w, y + h), target, size)
-
-
 def _scaled_window(settings: Augmentation, source: Size, size: Size, rng: np.random.Generator) -> Window:
     """A window of the input's size in the picture as resized; the whole picture where it is smaller."""
-    if settings.framing == "sides":
-        scale = float(rng.choice(settings.short_sides)) / min(source)
-        scale = min(scale, settings.longest / max(source))
-    else:
-        scale = _UNITS[settings.framing](settings, source, size) * rng.uniform(*settings.scales)
-    (height, width), target = _parts(source, size, scale)
+    fits = settings.framing == "fit"
+    factor = rng.uniform(*settings.scales)
+    if fits and factor == 1:  # to the pixel, whose halves the runtime rounds up
+        whole = Placement.letterbox(source, size)
+        return whole.window, whole.target
+    (height, width), target = _parts(source, size, factor * (_fit if fits else _fill)(source, size))
     return _moved((0, 0, width, height), source, rng), target
 
 
@@ -78,28 +69,12 @@ def _area_window(settings: Augmentation, source: Size, size: Size, rng: np.rando
     return (x, y, x + w, y + h), size
 
 
-def _centre_window(settings: Augmentation, source: Size, size: Size, _: np.random.Generator) -> Window:
-    placement = centre_placement(settings, source, size)
-    return placement.window, placement.target
-
-
-def _fit(_: Augmentation, source: Size, size: Size) -> float:
+def _fit(source: Size, size: Size) -> float:
     return min(size[0] / source[0], size[1] / source[1])
 
 
-def _fill(_: Augmentation, source: Size, size: Size) -> float:
+def _fill(source: Size, size: Size) -> float:
     return min(max(size[0] / source[0], size[1] / source[1]), LONGEST * max(size) / max(source))
-
-
-_UNITS: Final[Mapping[str, Callable[[Augmentation, Size, Size], float]]] = {
-    "fit": _fit,
-    "fill": _fill,
-    "native": lambda *_: 1.0,
-}
-_WINDOWS: Final[Mapping[str, Callable[[Augmentation, Size, Size, np.random.Generator], Window]]] = {
-    "area": _area_window,
-    "centre": _centre_window,
-}
 
 
 def _parts(source: Size, size: Size, scale: float) -> tuple[Size, Size]:

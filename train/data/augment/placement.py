@@ -67,6 +67,11 @@ class Placement:
         """Input pixels per picture pixel: the geometric mean of both axes."""
         return float(np.sqrt(np.prod(self._scales)))
 
+    @property
+    def zoom(self) -> float:
+        """How many times as large as by the runtime the picture is shown."""
+        return self.scale / Placement.letterbox(self.source, self.size).scale
+
     def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """An image (h, w, 3) uint8 RGB -> (H, W, 3), by the antialiased filter of the runtime."""
         placed = np.empty((*self.size, 3), np.uint8)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +13,12 @@ from argus_edge.errors import DatasetError
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.runtime.preprocess import check_image
 from argus_edge.train.data.augment.colours import distort
-from argus_edge.train.data.augment.draw import centre_placement, draw_placement
+from argus_edge.train.data.augment.draw import draw_placement
 from argus_edge.train.data.augment.placement import Placement, Size
 from argus_edge.train.data.augment.settings import AUGMENTATIONS, Augmentation
 from argus_edge.train.data.example import IGNORE, Example, LabelledObject
 from argus_edge.train.data.heatmaps import PoseSample, make_pose_sample
+from argus_edge.train.data.sensor import capture, random_sensor
 from argus_edge.train.data.transforms import (
     MIN_INSIDE,
     Sample,
@@ -54,6 +55,11 @@ class _Seen:
     mask: NDArray[np.bool_] | None  # (H, W) of the sample
 
 
+def untold(example: Example, tasks: Collection[str]) -> list[str]:
+    """Those of `tasks` about which the example says nothing to learn from."""
+    return [task for task in tasks if getattr(example, _LABELS[task]) is None]
+
+
 def make_training_sample(
     example: Example,
     size: Size,
@@ -69,26 +75,24 @@ def make_training_sample(
     Args:
         example: image and labels.
         size: (H, W) [px] of the sample.
-        rng: source of chance. None for none of it: the picture lies in the sample as the runtime places it,
-            or, if `settings` frame the "centre", its middle.
+        rng: source of chance. None for none of it: the picture lies in the sample as the runtime places it.
         tasks: of `argus_edge.tasks`; for anom the image's class is the index of its category.
         settings: what may happen to the picture; by default those in `AUGMENTATIONS` of the first task.
 
     Raises DatasetError when the example says nothing about one of the tasks, ImageError when its image is
     none.
     """
-    for task in tasks:
-        if getattr(example, _LABELS[task]) is None:
-            raise DatasetError(
-                f"{example.name}: no labels for task {task!r}; ask only for tasks its data set tells about"
-            )
+    for task in untold(example, tasks):
+        raise DatasetError(
+            f"{example.name}: no labels for task {task!r}; ask only for tasks its data set tells about"
+        )
     if settings is None:
         settings = AUGMENTATIONS[next(iter(tasks))] if tasks and rng is not None else Augmentation()
     placement = _place(example, size, rng, settings)
     image = placement.image(check_image(example.image))
-    if rng is not None and settings.colours is not None:
+    if rng is not None:
         shown = image[: placement.target[0], : placement.target[1]]
-        shown[:] = distort(np.ascontiguousarray(shown), settings.colours, rng)
+        shown[:] = _photographed(np.ascontiguousarray(shown), settings, rng)
 
     seen = _seen(example.objects or (), placement, tasks) if {*OBJECT_TASKS} & {*tasks} else []
     corners = np.array([s.box for s in seen], np.float64).reshape(-1, 4)
@@ -101,7 +105,7 @@ def make_training_sample(
         np.arange(1, len(seen) + 1),
         people,
         regions_of(corners[is_person], rng if "pose" in tasks else None),
-        _maps(example, placement, tasks, settings),
+        _maps(example, placement, tasks),
         {s.id: s.class_id for s in example.panoptic.segments if not s.crowd}
         if "pan" in tasks and example.panoptic is not None
         else {},
@@ -111,36 +115,67 @@ def make_training_sample(
     )
 
 
-def pose_samples(example: Example, rng: np.random.Generator | None) -> list[PoseSample]:
-    """The people of an example one by one, as top-down pose takes them; augmented unless `rng` is None.
+def pose_samples(
+    examples: Iterable[Example], count: int, rng: np.random.Generator | None
+) -> list[PoseSample]:
+    """`count` people one by one, as top-down pose takes them.
 
     Crowds, and people without a labelled keypoint, are left out.
+
+    Args:
+        examples: read until they show `count` people; among those that were read, people are drawn at random.
+            Where there are fewer in all, everybody comes again, in turns.
+        count: of crops, at least 1.
+        rng: source of chance; None for none of it: people in their order, and as they are.
+
+    Raises DatasetError when there is nobody to be cropped, ImageError when a person's image is none.
     """
-    samples = []
-    for person in example.objects or ():
-        keypoints = person.keypoints
-        if keypoints is not None and not person.crowd and keypoints[:, 2].any():
-            visible = keypoints[:, 2] > 0
-            box = np.array(person.box, np.float64)
-            samples.append(make_pose_sample(example.image, box, keypoints[:, :2], visible, rng))
-    return samples
+    people: list[tuple[Example, LabelledObject]] = []
+    for example in examples:
+        people += [(example, labelled) for labelled in example.objects or () if _has_pose(labelled)]
+        if len(people) >= count:
+            break
+    if not people:
+        raise DatasetError("no image shows a person with a labelled keypoint; crops of people need some")
+    rounds = range(-(-count // len(people)))
+    orders = [np.arange(len(people)) if rng is None else rng.permutation(len(people)) for _ in rounds]
+    return [_crop(*people[index], rng) for index in np.concatenate(orders)[:count].tolist()]
+
+
+def _has_pose(labelled: LabelledObject) -> bool:
+    return labelled.keypoints is not None and not labelled.crowd and bool(labelled.keypoints[:, 2].any())
+
+
+def _crop(example: Example, person: LabelledObject, rng: np.random.Generator | None) -> PoseSample:
+    assert person.keypoints is not None
+    points, visible = person.keypoints[:, :2], person.keypoints[:, 2] > 0
+    box = np.array(person.box, np.float64)
+    crop = make_pose_sample(check_image(example.image), box, points, visible, rng)
+    return replace(crop, name=example.name)
 
 
 def _place(
     example: Example, size: Size, rng: np.random.Generator | None, settings: Augmentation
 ) -> Placement:
     height, width = example.image.shape[:2]
-    if settings.framing == "centre" and rng is None:
-        return centre_placement(settings, (height, width), size)
     if rng is None:
         return Placement.letterbox((height, width), size)
     classes = example.labels if example.labels is not None else example.parts
     return draw_placement(settings, (height, width), size, rng, classes)
 
 
-def _maps(
-    example: Example, placement: Placement, tasks: Collection[str], settings: Augmentation
-) -> dict[str, NDArray[Any]]:
+def _photographed(
+    image: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The image as another camera has it, in another light."""
+    if settings.colours is not None:
+        image = distort(image, settings.colours, rng)
+    if settings.sensor and rng.random() < settings.sensor:
+        image = capture(image, random_sensor(rng), rng)
+    return image
+
+
+def _maps(example: Example, placement: Placement, tasks: Collection[str]) -> dict[str, NDArray[Any]]:
     maps: dict[str, NDArray[Any]] = {}
     for task, labels in (("seg", example.labels), ("parse", example.parts), ("sal", example.saliency)):
         if task in tasks and labels is not None:
@@ -148,8 +183,7 @@ def _maps(
     if "edge" in tasks and example.edges is not None:
         maps["edge"] = placement.edges(example.edges)
     if "depth" in tasks and example.depth is not None:
-        nearness = placement.scale if settings.depth_follows_scale else 1.0
-        maps["depth"] = placement.labels(example.depth, 0) / np.float32(nearness)
+        maps["depth"] = placement.labels(example.depth, 0) / np.float32(placement.zoom)
     if "normal" in tasks and example.normals is not None:
         maps["normal"] = placement.normals(example.normals)
     if "pan" in tasks and example.panoptic is not None:

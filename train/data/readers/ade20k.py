@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from argus_edge.errors import DatasetError
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.coco import open_coco
 from argus_edge.train.data.readers.files import choose_split, read_text, require_paths, shown, unique_names
-from argus_edge.train.data.readers.listed import BrokenFile, ListedImages
+from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, broken_file, picture
 from argus_edge.train.data.readers.pairs import Pair, PairReader, pair_up
 from argus_edge.train.data.readers.reader import Reader
 
@@ -31,27 +34,39 @@ LAYOUT: Final = (
 # Numbers of images to train and to validate on. That of inst and pan is what trainers keep of all images.
 PUBLISHED: Final = {"seg": (20_210, 2_000), "inst": (13_385, 1_353), "pan": (17_277, 1_743)}
 _SHORT: Final = {"training": "train", "validation": "val"}
+_SIZES_DIFFER: Final = "the maps and the files of instances and segments differ in its size"
 _OTHER: Final = 0  # what is of none of the classes, which count from 1
+
+
+class _ReadOnce:
+    """Reads pictures as `picture` does, each only the first time it is asked for."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[Path, NDArray[np.uint8]] = {}
+
+    def __call__(self, root: Path, path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        if path not in self._pictures:
+            self._pictures[path] = picture(root, path, size)
+        image = self._pictures[path]
+        if size is not None and image.shape[:2] != size:
+            raise broken_file(root, path, _SIZES_DIFFER)
+        return image
 
 
 @dataclass(frozen=True)
 class _ReadAll:
     """Reads an image of several lists, told by its index in each, and puts the labels together."""
 
-    parts: tuple[ListedImages[Any], ...]
+    parts: tuple[ListedImages[Any], ...]  # whose `read` also takes how to read pictures
 
     def __call__(self, entry: tuple[int | None, ...]) -> Example:
-        examples = [
-            part.read(part.entries[index])
-            for part, index in zip(self.parts, entry, strict=True)
-            if index is not None
-        ]
+        once = _ReadOnce()
+        readers: list[tuple[Any, int | None]] = list(zip(self.parts, entry, strict=True))
+        examples = [part.read(part.entries[index], once) for part, index in readers if index is not None]
         first = examples[0]
         for other in examples[1:]:
             if other.image.shape != first.image.shape:
-                raise BrokenFile(
-                    first.name, "the maps and the files of instances and segments differ in its size"
-                )
+                raise BrokenFile(first.name, _SIZES_DIFFER)
             first = replace(
                 first,
                 objects=first.objects if other.objects is None else other.objects,
@@ -105,7 +120,7 @@ def _open_maps(path: Path, split: str, problems: Problems) -> ListedImages[Pair]
     names = _class_names(path / "objectInfo150.txt")
     maps = path / "annotations" / split
     pairs = pair_up(path, path / "images" / split, maps, problems)
-    read = PairReader(path, maps, len(names), first=1, ignored=(_OTHER,))
+    read = PairReader(path, maps, ClassValues(len(names), first=1, ignored=(_OTHER,)))
     return ListedImages(TITLE, {"seg": names}, ("seg",), problems, pairs, read)
 
 

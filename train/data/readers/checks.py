@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.keypoints import KEYPOINT_NAMES
+from argus_edge.train.data.example import PERSON_SHARE
 from argus_edge.train.data.readers.files import inside, shown
 
-MAX_COORDINATE: Final = 1e6  # [px] of a keypoint
+MAX_COORDINATE: Final = 4e6  # [px] of a keypoint or a box
 MAX_NAME_BYTES: Final = 1024  # of a file's path in an annotation; it stands in messages
 MAX_PART_BYTES: Final = 255  # of each name in it: what file systems take
+
+BOX_STAYS: Final = "its box stays"  # in problems of what is beside it in an annotation
+PEOPLE_BY_BOX: Final = f"area of people by that of their boxes, times {PERSON_SHARE}"  # in titles
 
 
 class BrokenEntryError(Exception):
@@ -27,8 +31,8 @@ def brief(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def clipped_box(values: object, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """COCO's x, y, width, height [px] as xyxy inside a picture of `size` (height, width).
+def checked_box(values: object, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """COCO's x, y, width, height [px] as xyxy, at least partly inside a picture of `size` (height, width).
 
     Raises BrokenEntryError for anything but four finite numbers, no area, or nothing inside the picture.
     """
@@ -41,11 +45,26 @@ def clipped_box(values: object, size: tuple[int, int]) -> tuple[float, float, fl
         raise BrokenEntryError(f"{shown} is not finite")
     if width <= 0 or height <= 0:
         raise BrokenEntryError(f"{shown} has no area")
-    x0, y0 = max(x, 0.0), max(y, 0.0)
-    x1, y1 = min(x + width, float(size[1])), min(y + height, float(size[0]))
+    if max(abs(x), abs(y), width, height) > MAX_COORDINATE:
+        raise BrokenEntryError(f"{shown} reaches far from any picture")
+    box = x, y, x + width, y + height
+    x0, y0, x1, y1 = clipped_box(box, size)
     if x0 >= x1 or y0 >= y1:
         raise BrokenEntryError(f"{shown} is outside the picture of {size[0]}x{size[1]}")
-    return x0, y0, x1, y1
+    return box
+
+
+def clipped_box(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """What of a box xyxy [px] is inside a picture of `size` (height, width)."""
+    x0, y0, x1, y1 = box
+    return max(x0, 0.0), max(y0, 0.0), min(x1, float(size[1])), min(y1, float(size[0]))
+
+
+def area_of(box: tuple[float, float, float, float]) -> float:
+    """Area [px] of a box xyxy."""
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def keypoints_of(values: Any) -> NDArray[np.float32]:

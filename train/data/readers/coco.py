@@ -12,16 +12,16 @@ from typing import Final
 
 from argus_edge.errors import DatasetError
 from argus_edge.keypoints import KEYPOINT_NAMES
-from argus_edge.train.data.example import Example, LabelledObject
+from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.checks import BrokenEntryError
+from argus_edge.train.data.readers.checks import PEOPLE_BY_BOX
 from argus_edge.train.data.readers.coco_files import PROBED, folder_of, image_folders
 from argus_edge.train.data.readers.coco_index import Annotation, ListedImage
 from argus_edge.train.data.readers.coco_objects import ObjectParser
 from argus_edge.train.data.readers.coco_panoptic import PanopticParser
 from argus_edge.train.data.readers.coco_parts import KINDS, LAYOUT, Part, parts_of_file, parts_of_folder
 from argus_edge.train.data.readers.files import inside, shown
-from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, picture
+from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, ReadPicture, picture
 from argus_edge.train.data.readers.reader import Reader
 
 TASKS: Final = ("det", "inst", "pose", "pan")
@@ -57,29 +57,20 @@ class _ImageReader:
     segments: PanopticParser | None
     problems: Problems
 
-    def __call__(self, entry: CocoImage) -> Example:
+    def __call__(self, entry: CocoImage, read: ReadPicture = picture) -> Example:
         if entry.listed.broken is not None:
             raise BrokenFile(*entry.listed.broken)
         path = self.folder / entry.listed.name
-        image = picture(self.root, path, entry.listed.size)
+        image = read(self.root, path, entry.listed.size)
         size = image.shape[0], image.shape[1]
         objects = None
         if self.objects is not None and entry.objects is not None:
-            found = [self._object(self.objects, where, one, size) for where, one in entry.objects]
+            found = [self.objects(where, one, size) for where, one in entry.objects]
             objects = tuple(item for item in found if item is not None)
         segments = None
         if self.segments is not None and entry.segments is not None:
             segments = self.segments(*entry.segments, size)
         return Example(shown(path.relative_to(self.root)), image, objects, panoptic=segments)
-
-    def _object(
-        self, parse: ObjectParser, where: str, annotation: Annotation, size: tuple[int, int]
-    ) -> LabelledObject | None:
-        try:
-            return parse(annotation, size)
-        except BrokenEntryError as error:
-            self.problems.add(where, str(error), "annotation")
-            return None
 
 
 def open_coco(path: Path, split: str, tasks: tuple[str, ...], problems: Problems) -> CocoImages:
@@ -90,7 +81,8 @@ def open_coco(path: Path, split: str, tasks: tuple[str, ...], problems: Problems
         split: "train", "val" or what else there is an annotation file of.
         tasks: det, inst, pose, pan. Those of which the files say nothing are left out. With pose alone, the
             objects are those of person_keypoints; with det or inst, those of instances, which get their
-            keypoints by the id of the annotation.
+            keypoints by the id of the annotation. Where no area is told, it is that of the box, and of people
+            0.53 times that, which the title says.
         problems: gets what is broken. A broken category counts as an annotation.
 
     Raises DatasetError if nothing is said about any of the tasks, there are no pictures, or a file is no
@@ -110,12 +102,15 @@ def open_coco(path: Path, split: str, tasks: tuple[str, ...], problems: Problems
     reader = _ImageReader(
         root,
         _picture_folder(root, parts[0], folders),
-        ObjectParser(objects.categories, "inst" in told, "pose" in told) if objects else None,
+        ObjectParser(objects.categories, "inst" in told, "pose" in told, problems) if objects else None,
         _segment_parser(root, segments, folders, problems) if segments else None,
         problems,
     )
+    title = _title(root, parts[0], named)
+    if "pose" in told and _lacks_areas(told["pose"]):
+        title += f", {PEOPLE_BY_BOX}"
     return CocoImages(
-        title=_title(root, parts[0], named),
+        title=title,
         classes={t: KEYPOINT_NAMES if t == "pose" else p.categories.names for t, p in told.items()},
         tasks=tuple(task for task in tasks if task in told),
         problems=problems,
@@ -123,6 +118,12 @@ def open_coco(path: Path, split: str, tasks: tuple[str, ...], problems: Problems
         read=reader,
         things=segments.categories.things if segments else 0,
     )
+
+
+def _lacks_areas(part: Part) -> bool:
+    """Whether there are keypoints without the area that says how exact they must be."""
+    annotations = (annotation for image in part.images for _, annotation in image.annotations)
+    return any(one.get("keypoints") and one.get("area") is None for one in annotations)
 
 
 def _picture_folder(root: Path, part: Part, folders: Sequence[Path]) -> Path:

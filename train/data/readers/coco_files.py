@@ -5,14 +5,13 @@ from __future__ import annotations
 import glob
 import json
 import re
-import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from argus_edge.errors import DatasetError, first_line
-from argus_edge.train.data.readers.files import folders_in, inside, shown
+from argus_edge.train.data.readers.files import folders_in, inside, read_text, shown
 
 MAX_JSON_BYTES: Final = 1 << 30
 PROBED: Final = 100  # listed pictures by which their folder is recognised
@@ -74,16 +73,7 @@ def read_annotations(path: Path, without: Sequence[str] = ()) -> dict[str, Any]:
     Raises DatasetError when it is missing, no ordinary file, larger than MAX_JSON_BYTES, no JSON in UTF-8,
     holds a key twice, or one of the three is not there.
     """
-    where = shown(path)
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_JSON_BYTES:
-            raise DatasetError(f"{where}: expected a file of at most {MAX_JSON_BYTES} bytes, got another")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{where}: expected JSON in UTF-8, got other bytes at {error.start}") from error
+    where, text = shown(path), read_text(path, MAX_JSON_BYTES)
     try:
         found = json.loads(text, object_pairs_hook=_slim(_KEPT.difference(without)))
     except json.JSONDecodeError as error:

@@ -42,6 +42,7 @@ def index_categories(file: str, entries: list[Any], panoptic: bool, problems: Pr
     """Classes in ascending order of category ids; for `panoptic` all things before all stuff.
 
     A category without a name, or with an id that was there before, is a problem (an annotation of no image).
+    So is one with the name of another, though both stay, as one class.
     Raises DatasetError when none is left, or one has keypoints other than COCO's seventeen.
     """
     kept: dict[int, Any] = {}
@@ -61,6 +62,7 @@ def index_categories(file: str, entries: list[Any], panoptic: bool, problems: Pr
             kept[category] = entry
     if not kept:
         raise DatasetError(f"{file}: expected categories with an id and a name, got none")
+    _note_same_names(file, kept, panoptic, problems)
     stuff = {c: panoptic and not kept[c]["isthing"] for c in kept}
     classes: dict[tuple[bool, str], int] = {}
     index = {
@@ -152,6 +154,16 @@ def _check_annotation(
     if categories is not None and (type(category) is not int or category not in categories):
         raise BrokenEntryError(f"its category {brief(category)} is not among the usable ones")
     return f"annotation at entry {position}" if key is None else f"annotation {brief(key)}"
+
+
+def _note_same_names(file: str, categories: Mapping[int, Any], panoptic: bool, problems: Problems) -> None:
+    first: dict[tuple[bool, str], int] = {}
+    for category, entry in sorted(categories.items()):
+        name = entry["name"].strip()
+        other = first.setdefault((panoptic and not entry["isthing"], name), category)
+        if other != category:
+            what = f"has the name {brief(name)} of category {other}; both are taken as one class"
+            problems.add(f"{file}, category {category}", what, "annotation")
 
 
 def _has_keypoints(file: str, category: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from argus_edge.errors import DatasetError
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.checks import BrokenEntryError, keypoints_of
+from argus_edge.train.data.readers.checks import BOX_STAYS, BrokenEntryError, keypoints_of
 from argus_edge.train.data.readers.coco_files import (
     expected_annotations,
     find_annotations,
@@ -143,6 +143,6 @@ def _give_keypoints(to: Annotation, person: Annotation, where: str, problems: Pr
     try:
         keypoints_of(person["keypoints"])
     except BrokenEntryError as error:
-        problems.add(where, str(error), "annotation")
+        problems.add(where, f"{error}; {BOX_STAYS}", "annotation")
     else:
         to["keypoints"] = person["keypoints"]

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from argus_edge.errors import DatasetError
+from argus_edge.train.data.contents import read_ordinary
 from argus_edge.train.data.images import IMAGE_SUFFIXES
 from argus_edge.train.data.problems import Problems
 
@@ -104,17 +105,15 @@ def images_by_stem(
 
 
 def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
-    """A text file in UTF-8. Raises DatasetError if it is missing, has over `most` bytes, or is no UTF-8."""
+    """A text file in UTF-8. Raises DatasetError if it is missing, has over `most` bytes, or is no text."""
     try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise DatasetError(f"{shown(path)}: expected a text of at most {most} bytes, got more")
-        return data.decode("utf-8-sig")
+        return read_ordinary(path, most).decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{shown(path)}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{shown(path)}: expected text in UTF-8, got other bytes") from error
+        raise DatasetError(
+            f"{shown(path)}: expected text in UTF-8, got other bytes at {error.start}"
+        ) from error
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from argus_edge.train.data.readers.files import (
     require_paths,
     shown,
 )
-from argus_edge.train.data.readers.listed import ListedImages, counted
+from argus_edge.train.data.readers.listed import ClassValues, ListedImages, counted
 from argus_edge.train.data.readers.pairs import Pair, PairReader, pair_up
 from argus_edge.train.data.readers.reader import Reader
 
@@ -64,7 +64,9 @@ def open_label_maps(
     if len(names) > IGNORE:
         raise DatasetError(f"{shown(path)}: expected at most {IGNORE} classes, got {len(names)}")
     pairs = pair_up(path, path / "images" / split, path / maps / split, problems)
-    read = PairReader(path, path / maps / split, len(names), ignored={IGNORE, len(names), *ignored})
+    read = PairReader(
+        path, path / maps / split, ClassValues(len(names), ignored={IGNORE, len(names), *ignored})
+    )
     title = counted(f"{TITLE} {split} in {shown(path)}", len(pairs), None)
     return ListedImages(title, {"seg": names}, tasks, problems, pairs, read)
 

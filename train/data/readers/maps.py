@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError, ImageError, first_line
+from argus_edge.errors import DatasetError, ImageError
+from argus_edge.train.data.contents import open_ordinary
 from argus_edge.train.data.example import Example
-from argus_edge.train.data.images import MAX_PIXELS, read_map
+from argus_edge.train.data.images import MAX_PIXELS
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import inside, read_text, shown
-from argus_edge.train.data.readers.listed import BrokenFile, label_map, picture
+from argus_edge.train.data.readers.listed import BrokenFile, broken_file, label_map, picture, stored_map
 from argus_edge.train.data.readers.matlab import read_variable
 
 MAX_ARRAY_BYTES: Final = MAX_PIXELS * 3 * 8
@@ -112,15 +112,13 @@ def read_numpy(root: Path, path: Path) -> NDArray[Any]:
     """An array of numbers from a file of numpy's. Raises BrokenFile."""
     try:
         # Mapped, so that a header which tells of more than there is does not take memory.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_ordinary(path, MAX_ARRAY_BYTES):
             warnings.simplefilter("ignore")  # of numpy, about headers of Python 2
             values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy reads headers as Python does, with all errors that this can have
         raise broken_file(root, path, error) from error
     if not isinstance(values, np.ndarray) or values.nbytes > MAX_ARRAY_BYTES:
-        raise BrokenFile(
-            shown(path.relative_to(root)), f"expected one array of up to {MAX_ARRAY_BYTES} bytes"
-        )
+        raise broken_file(root, path, f"expected one array of up to {MAX_ARRAY_BYTES} bytes")
     return _numbers(root, path, np.array(values))
 
 
@@ -143,7 +141,7 @@ def read_values(root: Path, path: Path, key: str) -> NDArray[Any]:
     elif suffix == ".mat":
         values = _numbers(root, path, read_matlab(root, path, key))
     else:
-        return read_picture(root, path)
+        return stored_map(root, path)
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
@@ -153,33 +151,16 @@ def read_classes(root: Path, path: Path, key: str) -> NDArray[np.int64]:
         return label_map(root, path).astype(np.int64)
     values = read_values(root, path, key)
     if values.ndim != 2 or not np.array_equal(values, np.round(values)):
-        raise BrokenFile(shown(path.relative_to(root)), "expected a map (H, W) of whole numbers")
+        raise broken_file(root, path, "expected a map (H, W) of whole numbers")
     return values.astype(np.int64)
-
-
-def read_picture(root: Path, path: Path) -> NDArray[Any]:
-    """A map as it is stored, (H, W) or (H, W, 3). Raises BrokenFile."""
-    try:
-        return read_map(path)
-    except ImageError as error:
-        raise broken_file(root, path, error) from error
-
-
-def broken_file(root: Path, path: Path, error: BaseException) -> BrokenFile:
-    """What to raise for an error of a library."""
-    what = getattr(error, "strerror", None) or first_line(error)
-    if not isinstance(error, ImageError):
-        # The same words each time: a place in memory would make another problem of it when it is read again.
-        what = f"cannot be read: {re.sub(' at 0x[0-9a-f]+', '', what)}"
-    return BrokenFile(shown(path.relative_to(root)), what)
 
 
 def _numbers(root: Path, path: Path, values: Any) -> NDArray[Any]:
     if not isinstance(values, np.ndarray):
-        raise BrokenFile(shown(path.relative_to(root)), "expected numbers (H, W) or (H, W, C)")
+        raise broken_file(root, path, "expected numbers (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3) or values.size == 0:
         kind = f"{values.dtype} {values.shape}"
-        raise BrokenFile(shown(path.relative_to(root)), f"expected numbers (H, W) or (H, W, C), got {kind}")
+        raise broken_file(root, path, f"expected numbers (H, W) or (H, W, C), got {kind}")
     return values
 
 

@@ -55,9 +55,18 @@ def checked_polygon(values: Any, size: tuple[int, int]) -> NDArray[np.float64]:
 
 def filled(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask (H, W) that all polygons together cover, as pycocotools rasters them."""
+    return _decoded(_code(polygons, size)["counts"].decode("ascii"), size)
+
+
+def filled_area(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> int:
+    """The area [px] of that mask, which is not made."""
+    return int(require("pycocotools.mask", "train").area(_code(polygons, size)))
+
+
+def _code(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> dict[str, Any]:
     codec = require("pycocotools.mask", "train")
-    codes = codec.frPyObjects([polygon.tolist() for polygon in polygons], *size)
-    return _decoded(codec.merge(codes)["counts"].decode("ascii"), size)
+    code: dict[str, Any] = codec.merge(codec.frPyObjects([polygon.tolist() for polygon in polygons], *size))
+    return code
 
 
 def _decoded(counts: Any, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from argus_edge.errors import ImageError, first_line
+from argus_edge.train.data.contents import read_ordinary
 
 MAX_BYTES: Final = 256 << 20  # of a file, and of what it unpacks to
 MAX_DEPTH: Final = 16  # of structs in structs
@@ -52,9 +53,7 @@ def read_variable(path: Path, name: str) -> Any:
     Raises ImageError: there is no such file or variable, or it is broken, too large or of another level.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"file has {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-        data = path.read_bytes()
+        data = read_ordinary(path, MAX_BYTES)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])

@@ -39,19 +39,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, ImageError
 from argus_edge.train.data.example import IGNORE, Example
+from argus_edge.train.data.images import read_size
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
-from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, counted
+from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, counted
 from argus_edge.train.data.readers.maps import (
     MapReader,
     MapSource,
@@ -83,7 +83,6 @@ PUBLISHED: Final = {"NYUD_MT": {"train": 795, "val": 654}, "sync": {"train": 24_
 SAME_SPLITS: Final = (("val", "test"),)
 AXES_IMAGES: Final = 16  # whose normals are looked at to find the axes
 SHORTEST_NORMAL: Final = 0.5
-EXIF_ORIENTATION: Final = 0x0112
 
 
 def open_nyuv2(
@@ -194,18 +193,20 @@ class _DepthMetric:
     pooled: bool  # over the pixels of all images, where they are not of that size
 
     def __call__(self, _: Sequence[str]) -> DepthMetrics:
+        return DepthMetrics(self._protocol)
+
+    @cached_property  # as all files are looked into
+    def _protocol(self) -> DepthProtocol:
         if all(_has_eigen_size(self.picture_path, entry) for entry in self.entries):
-            return DepthMetrics(NYU)
-        return DepthMetrics(replace(NYU, crop="none", average="pixel" if self.pooled else "image"))
+            return NYU
+        return replace(NYU, crop="none", average="pixel" if self.pooled else "image")
 
 
 def _has_eigen_size(picture_path: Callable[[Any], Path], entry: Any) -> bool:
     """Whether a picture is 480x640, or cannot be used at all; by the head of its file."""
     try:
-        with Image.open(picture_path(entry)) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            return (image.height, image.width) == (EIGEN_SIZE[::-1] if turned else EIGEN_SIZE)
-    except Exception:  # noqa: BLE001 - Pillow's decoders raise families of their own; told of when it is read
+        return read_size(picture_path(entry)) == EIGEN_SIZE
+    except (ImageError, BrokenFile):  # told of when it is read
         return True
 
 
@@ -225,7 +226,7 @@ def _depth(root: Path, path: Path) -> NDArray[np.float32]:
     if values.ndim != 2 or not deep:
         expected = "a grey picture of 16 bits [mm]" if picture else "floats (H, W) [m]"
         got = f"{values.dtype} {values.shape}"
-        raise BrokenFile(shown(path.relative_to(root)), f"expected {expected}, got {got}")
+        raise broken_file(root, path, f"expected {expected}, got {got}")
     depth = _floats(values)
     depth /= 1000 if picture else 1
     depth[~(np.isfinite(depth) & (depth > 0))] = 0
@@ -240,28 +241,21 @@ def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
 def _edges(root: Path, path: Path) -> NDArray[np.uint8]:
     values = read_values(root, path, "edge")
     if values.ndim != 2 or not np.isfinite(values).all():
-        raise BrokenFile(
-            shown(path.relative_to(root)), "expected finite numbers (H, W), 0 off the boundaries"
-        )
+        raise broken_file(root, path, "expected finite numbers (H, W), 0 off the boundaries")
     edges: NDArray[np.uint8] = (values != 0).astype(np.uint8)
     return edges
 
 
 def _labels(root: Path, path: Path) -> NDArray[np.uint8]:
     values = read_classes(root, path, "segmentation")
-    unknown = (values == 0) | (values == IGNORE)
-    bad = values[~unknown & ((values < 0) | (values > len(CLASSES)))]
-    if bad.size:
-        what = f"has the value {bad[0]}; expected 0 to {len(CLASSES)}, or {IGNORE}"
-        raise BrokenFile(shown(path.relative_to(root)), what)
-    return np.where(unknown, IGNORE, values - 1).astype(np.uint8)
+    return ClassValues(len(CLASSES), first=1, ignored=(0, IGNORE))(root, path, values)
 
 
 def _stored_normals(root: Path, path: Path) -> NDArray[np.float32]:
     values = read_values(root, path, "normals")
     if values.ndim != 3 or values.shape[2] != 3 or not (values.dtype == np.uint8 or values.dtype.kind == "f"):
         what = f"expected normals (H, W, 3), floats or colours of 8 bits, got {values.dtype} {values.shape}"
-        raise BrokenFile(shown(path.relative_to(root)), what)
+        raise broken_file(root, path, what)
     normals = _floats(values)
     if values.dtype == np.uint8:
         normals = normals / np.float32(127.5) - 1

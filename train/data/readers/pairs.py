@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from argus_edge.errors import DatasetError
-from argus_edge.train.data.example import IGNORE, Example
+from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import images_by_stem, shown
-from argus_edge.train.data.readers.listed import BrokenFile, label_map, picture
+from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ReadPicture, label_map, picture
 
 MAP_SUFFIXES: Final = (".png", ".bmp", ".tif", ".tiff")  # those that keep every value
 
@@ -53,40 +49,13 @@ class PairReader:
 
     root: Path
     maps: Path  # their folder, for messages
-    classes: int
-    first: int = 0  # value of class 0
-    ignored: Collection[int] = (IGNORE,)  # values that say nothing
+    classes: ClassValues
 
-    def __call__(self, pair: Pair) -> Example:
+    def __call__(self, pair: Pair, read: ReadPicture = picture) -> Example:
         """The example. Raises BrokenFile for no map, or one of another size, of colours or unknown values."""
         name = shown(pair.picture.relative_to(self.root))
         if pair.map is None:
             raise BrokenFile(name, f"no label map of this name in {shown(self.maps.relative_to(self.root))}")
-        values = label_map(self.root, pair.map)
-        try:
-            labels = as_classes(values, self.classes, self.first, self.ignored)
-        except ValueError as error:
-            raise BrokenFile(shown(pair.map.relative_to(self.root)), str(error)) from error
-        return Example(name, picture(self.root, pair.picture, labels.shape), labels=labels)
-
-
-def as_classes(
-    values: NDArray[np.integer], classes: int, first: int, ignored: Collection[int]
-) -> NDArray[np.uint8]:
-    """Values (H, W) of a label map as classes 0 ... `classes` - 1, and 255 for those that are ignored.
-
-    `first` is the value of class 0. Raises ValueError, saying why, for values that are neither.
-    """
-    table = np.full(256, -1, np.int16)
-    table[first : first + classes] = np.arange(classes)[: 256 - first]
-    table[[value for value in ignored if 0 <= value < 256]] = IGNORE
-    known = (values >= 0) & (values < 256)
-    labels = table[np.where(known, values, 0)]
-    wrong = np.unique(values[~known | (labels < 0)])
-    if wrong.size:
-        some = ", ".join(map(str, wrong[:5])) + (", ..." if wrong.size > 5 else "")
-        raise ValueError(
-            f"label map has the values {some}; expected {first} to {first + classes - 1}, "
-            f"and {', '.join(map(str, sorted(ignored)))} for what is ignored"
-        )
-    return labels.astype(np.uint8)
+        labels = self.classes(self.root, pair.map, label_map(self.root, pair.map))
+        size = labels.shape[0], labels.shape[1]
+        return Example(name, read(self.root, pair.picture, size), labels=labels)

@@ -34,10 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import DatasetError, first_line
-from argus_edge.train.data.example import IGNORE
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
-from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, counted, label_map
+from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, counted, label_map
 from argus_edge.train.data.readers.maps import MapReader, MapSource, first_there, listed_lines, read_classes
 from argus_edge.train.data.readers.pascal_part import PERSON, parts_of_people, shows_people
 from argus_edge.train.data.readers.reader import Reader
@@ -151,20 +150,13 @@ def _labels(root: Path, path: Path) -> NDArray[np.uint8]:
 
 
 def _classes(root: Path, path: Path, task: str) -> NDArray[np.uint8]:
-    values = label_map(root, path)
-    bad = values[(values != IGNORE) & ((values < 0) | (values >= len(CLASSES[task])))]
-    if bad.size:
-        what = f"has the value {bad[0]}; expected 0 to {len(CLASSES[task]) - 1}, or {IGNORE}"
-        raise BrokenFile(shown(path.relative_to(root)), what)
-    return values.astype(np.uint8)
+    return ClassValues(len(CLASSES[task]))(root, path, label_map(root, path))
 
 
 def _saliency(root: Path, path: Path) -> NDArray[np.uint8]:
     values = label_map(root, path)
     if values.dtype != np.uint8:
-        raise BrokenFile(
-            shown(path.relative_to(root)), f"expected a grey picture of 8 bits, got {values.dtype}"
-        )
+        raise broken_file(root, path, f"expected a grey picture of 8 bits, got {values.dtype}")
     return (values > (0 if values.max() == 1 else HALF)).astype(np.uint8)
 
 

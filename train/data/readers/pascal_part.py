@@ -49,11 +49,11 @@ def read_objects(root: Path, path: Path) -> list[PartObject]:
         things = [_object(thing) for anno in _structs(values) for thing in _structs(anno["objects"])]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         what = f"expected objects and parts as PASCAL-Part has them: {first_line(error)}"
-        raise BrokenFile(shown(path.relative_to(root)), what) from error
+        raise broken_file(root, path, what) from error
     shapes = {mask.shape for thing in things for mask in (thing.mask, *(mask for _, mask in thing.parts))}
     if len(shapes) > 1 or any(len(shape) != 2 for shape in shapes):
         what = f"masks of {', '.join(map(str, sorted(shapes)[:3]))}; expected all of one size (H, W)"
-        raise BrokenFile(shown(path.relative_to(root)), what)
+        raise broken_file(root, path, what)
     return things
 
 
@@ -74,7 +74,7 @@ def parts_of_people(root: Path, path: Path) -> NDArray[np.uint8] | None:
     for name, mask in (part for person in people for part in person.parts):
         if name not in PART_OF:
             what = f"has the part {name!r} of a person; expected {', '.join(PART_OF)}"
-            raise BrokenFile(shown(path.relative_to(root)), what)
+            raise broken_file(root, path, what)
         classes[mask] = PART_OF[name]
     return classes
 

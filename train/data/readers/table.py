@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -50,13 +51,7 @@ def open_data(
         DatasetError: no such layout or folder, or something the layout requires is missing, all of it named.
         TaskError: the layout tells about none of `tasks`.
     """
-    name, colon, path = text.partition(":")
-    reader = READERS.get(name)
-    if not colon or not path or reader is None:
-        raise DatasetError(
-            f"data {text!r}: expected LAYOUT:PATH with one of the layouts {', '.join(READERS)}, "
-            f"for example coco:/data/coco"
-        )
+    reader, path, names = parse_data(text)
     told = tuple(task for task in tasks if task in reader.tasks)
     if not told:
         raise TaskError(
@@ -65,15 +60,38 @@ def open_data(
         )
     problems = Problems() if problems is None else problems
     split = split or reader.splits[-1]
-    folder = Path(path).expanduser()
-    path, mark, names = path.rpartition("#")
-    if mark and reader.open_named is not None and not folder.exists():
-        named = tuple(name.strip() for name in names.split(","))
-        return reader.open_named(_existing(Path(path).expanduser(), reader), split, told, problems, named)
-    return reader.open(_existing(folder, reader), split, told, problems)
+    if names is not None and reader.open_named is not None:
+        return reader.open_named(path, split, told, problems, names)
+    return reader.open(path, split, told, problems)
 
 
-def _existing(folder: Path, reader: Reader) -> Path:
-    if not folder.exists():
+def parse_data(text: str) -> tuple[Reader, Path, tuple[str, ...] | None]:
+    """What "LAYOUT:PATH" stands for: reader, folder or file, and the names of classes where they follow.
+
+    Raises DatasetError when there is no such layout or nothing at the path.
+    """
+    name, colon, path = text.partition(":")
+    reader = READERS.get(name)
+    if not colon or not path or reader is None:
+        raise DatasetError(
+            f"data {text!r}: expected LAYOUT:PATH with one of the layouts {', '.join(READERS)}, "
+            f"for example coco:/data/coco"
+        )
+    folder, names = _expanded(path), None
+    before, mark, behind = path.rpartition("#")
+    if mark and before and reader.open_named is not None and not _exists(folder):
+        folder, names = _expanded(before), tuple(name.strip() for name in behind.split(","))
+    if not _exists(folder):
         raise DatasetError(f"{shown(folder)}: no such folder; expected {reader.title}: {reader.layout}")
-    return folder
+    return reader, folder, names
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  (Path.exists raises where a folder may not be looked into)
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from argus_edge.errors import DatasetError
-from argus_edge.train.data.dataset import listed
+from argus_edge.train.data.dataset import all_images
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import ade20k, open_data
 from tests.train.data.readers.conftest import Save
@@ -22,7 +22,7 @@ CLASSES = (
 CATEGORIES = [{"id": 0, "name": "wall", "isthing": 0}, {"id": 2, "name": "car", "isthing": 1}]
 
 
-def listed(*stems: str) -> list[dict[str, Any]]:
+def entries(*stems: str) -> list[dict[str, Any]]:
     return [{"id": stem, "file_name": f"{stem}.jpg", "height": 4, "width": 6} for stem in stems]
 
 
@@ -40,11 +40,11 @@ def folder(tmp_path: Path, save: Save) -> Path:
          "segmentation": [[3, 0, 5, 0, 5, 4, 3, 4]]}
         for n, stem in enumerate("ab")
     ]  # fmt: skip
-    instances = {"images": listed("b", "a"), "annotations": boxes, "categories": CATEGORIES[1:]}
+    instances = {"images": entries("b", "a"), "annotations": boxes, "categories": CATEGORIES[1:]}
     (tmp_path / "ade20k_instance_val.json").write_text(json.dumps(instances))
     segments = [{"id": 7, "category_id": 0, "iscrowd": 0}, {"id": 256, "category_id": 2, "iscrowd": 0}]
     maps = [{"image_id": s, "file_name": f"{s}.png", "segments_info": segments} for s in "ac"]
-    panoptic = {"images": listed("a", "c"), "annotations": maps, "categories": CATEGORIES}
+    panoptic = {"images": entries("a", "c"), "annotations": maps, "categories": CATEGORIES}
     (tmp_path / "ade20k_panoptic_val.json").write_text(json.dumps(panoptic))
     colours = np.zeros((4, 6, 3), np.uint8)
     colours[:, 1] = (7, 0, 0)
@@ -91,8 +91,8 @@ def test_all_tasks_together(folder: Path) -> None:
 @pytest.mark.parametrize(("task", "stems"), [("inst", "ba"), ("pan", "ac")])
 def test_instances_or_segments_alone(folder: Path, task: str, stems: str) -> None:
     images = open_data(f"ade20k:{folder}", "validation", (task,), Problems(strict=True))
-    assert [example.name[-5] for example in filter(None, listed(images))] == list(stems)
-    assert all(example.labels is None for example in filter(None, listed(images)))
+    assert [example.name[-5] for example in filter(None, all_images(images))] == list(stems)
+    assert all(example.labels is None for example in filter(None, all_images(images)))
 
 
 def test_published_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

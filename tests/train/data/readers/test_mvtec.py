@@ -8,7 +8,7 @@ import pytest
 
 from argus_edge.errors import DatasetError
 from argus_edge.results import AnomalyMap
-from argus_edge.train.data.dataset import listed
+from argus_edge.train.data.dataset import all_images
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import mvtec, open_data
 from argus_edge.train.metrics import TASK_METRICS
@@ -50,7 +50,10 @@ def test_training_has_sound_items_only(folder: Path, save: Save) -> None:
     save(folder / "screw" / "train" / "cut" / "001.png", PICTURE)
     problems = Problems()
     images = open_data(f"mvtec:{folder}", "train", ("anom",), problems)
-    assert [e.name for e in filter(None, listed(images))] == ["leather/train/good/000.png", "screw/train/good/000.png"]
+    assert [e.name for e in filter(None, all_images(images))] == [
+        "leather/train/good/000.png",
+        "screw/train/good/000.png",
+    ]
     assert [str(problem) for problem in problems] == [
         "screw/train/cut/001.png: expected sound items to train on, in train/good"
     ]
@@ -59,7 +62,10 @@ def test_training_has_sound_items_only(folder: Path, save: Save) -> None:
 def test_one_category(folder: Path) -> None:
     images = open_data(f"mvtec:{folder / 'screw'}", "val", ("anom",))
     assert images.classes == {"anom": ("screw",)}
-    assert [example.name for example in filter(None, listed(images))] == ["test/cut/000.png", "test/good/000.png"]
+    assert [example.name for example in filter(None, all_images(images))] == [
+        "test/cut/000.png",
+        "test/good/000.png",
+    ]
 
 
 def test_one_category_from_within(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +83,7 @@ def test_a_model_may_have_other_categories_in_another_order(folder: Path) -> Non
     images = open_data(f"mvtec:{folder}", None, ("anom",))
     metric = TASK_METRICS["anom"].make(images.classes["anom"])
     categories = ("wood", "screw", "leather")
-    for example in filter(None, listed(images)):
+    for example in filter(None, all_images(images)):
         truth = example.anomaly
         assert truth is not None
         maps = np.zeros((3, 4, 6), np.float32)
@@ -101,7 +107,7 @@ def test_masks_that_cannot_be_used(folder: Path, save: Save) -> None:
     save(masks / "orphan_mask.png", MASK)
     problems = Problems()
     images = open_data(f"mvtec:{folder / 'screw'}", None, ("anom",), problems)
-    assert (len(images), len(list(filter(None, listed(images))))) == (7, 2)
+    assert (len(images), len(list(filter(None, all_images(images))))) == (7, 2)
     found = {problem.path: (problem.what, problem.lost) for problem in problems}
     assert found["ground_truth/cut/orphan_mask.png"] == ("no picture of this name in test/cut", "annotation")
     assert found["ground_truth/cut/colours_mask.png"][0].startswith("label map has colours")
