@@ -6,7 +6,7 @@ Those of rendered scenes; `loader.py` has those of other data sets.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from argus_edge.errors import InputError
+from argus_edge.train.data.rendered import scene_example
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
@@ -22,7 +23,9 @@ from argus_edge.train.data.transforms import Sample, make_sample
 from argus_edge.train.model.argus import decoders_of
 from argus_edge.train.processes import Place
 from argus_edge.train.recipe import Phase, Recipe, phases_of
-from argus_edge.train.targets import TARGETS, moved
+from argus_edge.train.targets import TARGETS, crop_batch, moved
+
+CROPS: Final = 1 << 16  # the stream of crops, beyond those of the groups
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,33 @@ class StepBatches(Dataset[list[Batch]]):
         self.phases = [phases_of(recipe, group[0]) for group in self.groups]
         for phases in self.phases:
             check_shares(phases, self.place, recipe.accumulate)
+        if 0 < recipe.pose_crops < self.place.count:
+            raise InputError(
+                f"{self.place.count} processes need pose_crops of as many or more, got {recipe.pose_crops}"
+            )
 
     def __len__(self) -> int:
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> list[Batch]:
-        return [
+        batches = [
             self._batch(group, stream, step, positions, size)
             for stream, (group, phases) in enumerate(zip(self.groups, self.phases, strict=True))
             for positions, size in positions_of(step, phases, self.place, self.recipe.accumulate)
         ]
+        if self.recipe.pose_crops and any("pose" in group for group in self.groups):
+            batches.append(self._crops(step))
+        return batches
+
+    def _crops(self, step: int) -> Batch:
+        """People of scenes drawn anew for each step, one by one."""
+        assert self.scenes is not None
+        scenes, rank = self.scenes, self.place.rank
+        rng = np.random.default_rng((self.recipe.seed, CROPS, step, rank))
+        order = rng.permutation(len(scenes)).tolist()
+        examples = (scene_example(scenes[index], ("pose",)) for index in order)
+        image, target, names = crop_batch(examples, self.recipe.pose_crops // self.place.count, rng)
+        return Batch(image, {"pose": target}, names)
 
     def _batch(self, tasks: tuple[str, ...], stream: int, step: int, positions: range, size: int) -> Batch:
         assert self.scenes is not None
@@ -80,7 +100,8 @@ class StepBatches(Dataset[list[Batch]]):
             if tasks == ("anom",):
                 samples.append(surface_sample(int(order[place]), size))
             else:
-                samples.append(make_sample(self.scenes[int(order[place])], size, rng, tasks))
+                scene = self.scenes[int(order[place])]
+                samples.append(make_sample(scene, size, rng, tasks, sensor=self.recipe.sensor))
         return collate(tasks, samples, 1 / self.recipe.accumulate)
 
 

@@ -42,9 +42,7 @@ class Recipe:
     data: Mapping[str, str] = field(default_factory=dict)  # task -> LAYOUT:PATH[@SPLIT]; the rest: scenes
     init: str = ""  # checkpoint folder whose weights to start from
     keep: bool = False  # its decoders that are not trained here go into the result as they are
-    freeze: str = (
-        "auto"  # "none", "backbone" (the ViT), "backbone+adapter"; "auto": the ViT of small and base
-    )
+    freeze: str = "auto"  # none, backbone (the ViT), backbone+adapter; auto: the ViT of small and base
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(2600, 192, 8), Phase(650, 320, 8))
     sizes: Mapping[str, int] = field(default_factory=dict)  # task -> [px] in place of the phases'
@@ -52,6 +50,8 @@ class Recipe:
     accumulate: int = 1  # parts that a batch is computed in, one after another, to take less memory
     encoder_copies: int = 4  # of each object, matched among the detector's proposals
     scenes: int = 6000  # rendered training scenes, drawn without repetition per epoch
+    sensor: bool = False  # scenes are seen by random cameras: exposure, blur, noise, a lens
+    pose_crops: int = 0  # crops of people that a step adds to the regions, for pose in crop mode; on scenes
     shared_images: bool = (
         True  # True: tasks of one data set share a batch and its backbone pass; False: each its own
     )

@@ -101,7 +101,7 @@ def _package(path: Path, engine: str, precisions: Sequence[str] | None, threads:
                 for precision in chosen
             ]
             name = f"{runtimes[0].engine} {runtimes[0].engine_version}"
-            predictors = {runtime.precision: runtime for runtime in runtimes}
+            predictors: dict[str, Predict] = {runtime.precision: runtime for runtime in runtimes}
             yield Subject(name, predictors, _notes(package))
 
     tasks = package.spec.tasks

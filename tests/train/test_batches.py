@@ -1,5 +1,7 @@
 """What a step sees: crops keep boxes on their objects, and processes share a batch without overlap."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,36 @@ def test_boxes_stay_on_their_objects_through_crops_and_flips() -> None:
             shares.append(float(covered[things].mean()))
         assert np.all((sample.boxes >= 0) & (sample.boxes <= 1))
     assert np.mean(shares) > 0.85
+
+
+def test_crops_of_people_come_beside_the_scenes(tmp_path: Path) -> None:
+    recipe = recipe_from(
+        {
+            "tasks": ["pose"],
+            "phases": [{"steps": 3, "size": 64, "batch": 2}],
+            "pose_crops": 3,
+            "scenes": 6,
+        },
+        "test",
+    )
+    scenes = SceneDataset(9, 6, 128, tmp_path)
+    batches = StepBatches(recipe, scenes)
+    regions, crops = batches[1]
+    assert regions.image.shape == (2, 64, 64, 3)
+    assert crops.image.shape == (3, 256, 192, 3)
+    assert crops.targets["pose"].persons is None
+    assert crops.targets["pose"].heatmaps.shape == (3, 17, 64, 48)
+    assert torch.equal(crops.image, batches[1][1].image)
+    assert not torch.equal(crops.image, batches[2][1].image)
+
+
+def test_random_cameras_change_pictures_and_keep_sizes(tmp_path: Path) -> None:
+    values = {"tasks": ["seg"], "phases": [{"steps": 2, "size": 64, "batch": 4}], "scenes": 4}
+    scenes = SceneDataset(0, 4, 96, tmp_path)
+    plain, seen = (
+        StepBatches(recipe_from(values | {"sensor": sensor}, "test"), scenes)[0][0]
+        for sensor in (False, True)
+    )
+    assert plain.image.shape == seen.image.shape
+    assert not torch.equal(plain.image, seen.image)
+    assert plain.targets["seg"].shape == seen.targets["seg"].shape

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from argus_edge.errors import ArgusError, DatasetError, InputError, TaskError
 from argus_edge.runtime.session import Runtime
+from argus_edge.spec import PERSONS_TENSOR, TensorSpec
+from argus_edge.train.commands import evaluate as evaluating
 from argus_edge.train.commands.evaluate import main, run
 from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import READERS, Reader
-from argus_edge.train.metrics import DepthMetrics, DepthProtocol, TaskMetric
+from argus_edge.train.evaluation_sets import open_sets
+from argus_edge.train.metrics import SCENES, DepthMetrics, DepthProtocol, TaskMetric
+from argus_edge.train.subjects import _notes
 
 CLASSES = {task: SCENE_CLASSES[task] for task in ("det", "seg")}
 SIZE = 64
@@ -143,9 +151,15 @@ def test_tasks_that_nobody_tells_about(
     notes = capsys.readouterr().err
     assert "no data set tells about it: det, depth" in notes
     assert "same tasks: second:" in notes
+    assert "no task of theirs" not in notes
     pose = offer("third", ("pose",))
-    with pytest.raises(TaskError, match="third pictures tells about pose, none of which"):
+    message = rf"third:{re.escape(pose[6:])}: third pictures tells about pose, none of which"
+    with pytest.raises(TaskError, match=message):
         run([str(twin_package), "--data", pose])
+    with pytest.raises(TaskError, match=message):  # as seg was asked for
+        run([str(twin_package), "--data", first, "--data", pose, "--tasks", "seg"])
+    assert run([str(twin_package), "--data", pose, "--data", first, "--limit", "1"]) == 0
+    assert f"not used, as the model has no task of theirs: {pose}" in capsys.readouterr().err
 
 
 def test_other_class_names(twin_package: Path, offer: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +171,7 @@ def test_other_class_names(twin_package: Path, offer: Any, capsys: pytest.Captur
     assert found["precisions"]["fp16"]["metrics"]["seg"]["mIoU"] == 1
     assert found["protocols"]["seg"].endswith("truth's pedestrian as person")
     found = report(capsys, twin_package, "--data", text, "--shared-classes")
-    assert "8 of 9 classes" in found["protocols"]["seg"]
+    assert found["protocols"]["seg"].count("8 of 9 classes") == 1
     assert "IoU/person" not in found["precisions"]["fp16"]["metrics"]["seg"]
     for pair, message in (
         ("pedestrain=person", "'pedestrain' is no class of the data"),
@@ -165,6 +179,19 @@ def test_other_class_names(twin_package: Path, offer: Any, capsys: pytest.Captur
     ):
         with pytest.raises(InputError, match=message):
             run([str(twin_package), "--data", text, "--rename", pair])
+
+
+def test_names_with_commas_are_renamed_one_by_one(
+    twin_package: Path, offer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"person": "person, individual", "wall": "wall, brick", "sky": "heaven", "box": "crate"}
+    text = offer("data", ("seg",), {"seg": tuple(names.get(name, name) for name in CLASSES["seg"])})
+    renames = ["person, individual=person", "wall, brick=wall", "heaven=sky,crate=box"]
+    options = [option for each in renames for option in ("--rename", each)]
+    found = report(capsys, twin_package, "--data", text, *options)
+    assert found["precisions"]["fp16"]["metrics"]["seg"]["mIoU"] == 1
+    with pytest.raises(InputError, match="'heaven' is renamed twice"):
+        run([str(twin_package), "--data", text, *options, "--rename", "heaven=wall"])
 
 
 def test_classes_in_another_order_are_put_right(
@@ -234,6 +261,88 @@ def test_a_data_set_s_own_protocol_is_used_and_named(
     own = TaskMetric(lambda _: DepthMetrics(DepthProtocol(maximum=42)), ("RMSE",), frozenset({"RMSE"}))
     text = offer("data", ("depth",), metrics={"depth": own})
     assert "42" in report(capsys, twin_package, "--data", text)["protocols"]["depth"]
+
+
+def test_another_protocol_is_chosen_by_name(
+    twin_package: Path, offer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = TaskMetric(lambda _: DepthMetrics(DepthProtocol(maximum=42)), ("RMSE",), frozenset({"RMSE"}))
+    text = offer("data", ("depth", "seg"), metrics={"depth": own})
+    found = report(capsys, twin_package, "--data", text, "--protocol", "depth=scenes")
+    assert found["protocols"]["depth"] == DepthMetrics(SCENES).protocol
+    for choice, message in (
+        ("depth=x", "depth= with one of nyu, scenes"),
+        ("seg=x", "with a task of sal, edge, depth, cls"),
+        ("depth", "depth= with one of"),
+        ("sal=sod", "'sal' is not measured here"),
+        ("depth=nyu", "the Eigen crop is for"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run([str(twin_package), "--data", text, "--protocol", choice])
+    with pytest.raises(InputError, match="another one is chosen"):
+        run([str(twin_package), "--data", text, "--protocol", "depth=nyu", "--protocol", "depth=scenes"])
+
+
+@pytest.mark.parametrize(
+    ("slots", "expected"), [(8, "at most 8 people, as exported"), (20, None), (None, None)]
+)
+def test_a_package_s_places_for_people_are_named(slots: int | None, expected: str | None) -> None:
+    persons = None if slots is None else TensorSpec(PERSONS_TENSOR, "float32", (slots, 4), "KX")
+    components = {"heatmaps": SimpleNamespace(persons=persons)}
+    spec = SimpleNamespace(tasks={"pose": SimpleNamespace(component="heatmaps")}, components=components)
+    package: Any = SimpleNamespace(spec=spec)
+    assert _notes(package).get("pose") == expected
+
+
+def test_the_bar_reaches_its_end_past_broken_images(
+    twin_package: Path, offer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tuple[int, list[None]]] = []
+
+    @contextmanager
+    def counting(_: str, total: int) -> Iterator[Callable[[], None]]:
+        steps: list[None] = []
+        bars.append((total, steps))
+        yield lambda: steps.append(None)
+
+    monkeypatch.setattr(evaluating, "_progress", counting)
+    assert run([str(twin_package), "--data", offer("data", ("seg",), broken=(0, 4, 5))]) == 0
+    ((total, steps),) = bars
+    assert total == len(steps) == 6
+
+
+def test_what_is_wrong_with_the_data_is_said_before_the_model_is_loaded(
+    checkpoint: Path, offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("the model is loaded")
+
+    monkeypatch.setattr(evaluating, "find_model", never)
+    text = offer("data", ("seg",))
+    for arguments, message in (
+        (["--data", "data"], "expected LAYOUT:PATH"),
+        (["--data", text, "--data", "nope:/data"], "one of the layouts"),
+        (["--data", f"data:{tmp_path / 'none'}"], "no such folder"),
+        (["--data", text, "--tasks", "depth"], f"data:{tmp_path}: data pictures tells about seg, none"),
+        (["--data", text, "--tasks", "detect"], "unknown task"),
+        (["--data", text, "--protocol", "sal=x"], "atrc, invpt, mti-net, sod"),
+        (["--split", "val"], "a part of a data set"),
+        (["--worst", "3"], "go together"),
+        (["--pictures", str(tmp_path)], "go together"),
+    ):
+        with pytest.raises(ArgusError, match=re.escape(message)):
+            run([str(checkpoint), *arguments])
+
+
+def test_one_annotation_file_has_no_split(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    picture = {"id": 1, "file_name": "a.png", "width": 8, "height": 8}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
+    file = tmp_path / "instances_val.json"
+    rows = {"images": [picture], "annotations": [box], "categories": [{"id": 1, "name": "box"}]}
+    file.write_text(json.dumps(rows))
+    (found,) = open_sets([f"coco:{file}"], None, ("det",))
+    assert (found.split, found.count) == (None, 1)
 
 
 def test_rows_of_classes_and_sizes_on_request(
@@ -379,14 +488,10 @@ def test_an_error_is_one_line_and_exit_code_2(
         ["--rename", "a=b=c"],
         ["--rename", "=b"],
         ["--limit", "none"],
-        ["--split", "val"],
-        ["--worst", "3"],
-        ["--pictures", "worst"],
     ],
 )
 def test_command_refuses_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         run(["nano.argus", *arguments])
     assert leaving.value.code == 2
-    message = capsys.readouterr().err
-    assert "expected" in message or "go together" in message or "a data set" in message
+    assert "expected" in capsys.readouterr().err

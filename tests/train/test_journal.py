@@ -229,8 +229,8 @@ def test_scenes_and_surfaces_are_sets_of_their_own(tmp_path: Path) -> None:
     assert (scenes.tasks, surfaces.tasks) == (("seg",), ("anom",))
     assert surfaces.title.startswith("surfaces 10000000 to 10000001, 64x64")
     for _ in range(2):  # a set is read at each validation
-        assert [e.labels is not None for e in scenes.read()] == [True, True]
-        assert [e.anomaly is not None for e in surfaces.read()] == [True, True]
+        assert [e is not None and e.labels is not None for e in scenes.read()] == [True, True]
+        assert [e is not None and e.anomaly is not None for e in surfaces.read()] == [True, True]
     assert scene_sets(recipe, (), tmp_path) == []
 
 

@@ -144,12 +144,13 @@ def test_a_crop_is_learnt_from_as_the_region_that_it_shows() -> None:
     # Widened by a quarter, 255 steps between the centres of 256 rows; 191.25 in place of 191 columns.
     example = _person((96 - 76.5, 128 - 102, 96 + 76.5, 128 + 102))
     image, crop, _ = crop_batch([example], 1, None)
-    np.testing.assert_allclose(image[0].numpy().astype(int), example.image, atol=1)
+    inside = np.s_[1:-1, 1:-1]  # of the rim, where a hair of padding comes in
+    np.testing.assert_allclose(image[0].numpy().astype(int)[inside], example.image[inside], atol=1)
     region = collate(("pose",), [make_training_sample(example, (256, 192), None, ("pose",))]).targets["pose"]
     torch.testing.assert_close(crop.heatmaps, region.heatmaps)
     torch.testing.assert_close(crop.weights, region.weights)
     with torch.no_grad():
-        features = _features(1, 256, 192)
+        features = [f.detach() for f in _features(1, 256, 192)]
         losses, decoders = zip(*(_loss("pose", target, features) for target in (crop, region)), strict=True)
         cut = PoseOnRegions(decoders[0]).cut(features, region.persons)
     assert [c.shape for c in cut] == [f.shape for f in features]

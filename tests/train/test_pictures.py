@@ -21,7 +21,15 @@ from argus_edge.train.data.example import Example, LabelledObject, truth_of
 from argus_edge.train.data.rendered import scene_example, surface_example
 from argus_edge.train.data.scenes import render
 from argus_edge.train.metrics import TASK_METRICS, AnomalyTruth, TaskMetric
-from argus_edge.train.pictures import GAP, INDEX, OURS, WorstImages, prepare_folder, write_pictures
+from argus_edge.train.pictures import (
+    GAP,
+    INDEX,
+    OURS,
+    WorstImages,
+    draw_both,
+    prepare_folder,
+    write_pictures,
+)
 from argus_edge.train.truth import true_result
 from argus_edge.train.validate import make_metric
 
@@ -114,6 +122,21 @@ def test_prediction_and_truth_are_drawn_alike() -> None:
     assert right[:below].max() > 150  # letters
 
 
+def test_depth_is_shown_in_the_colours_of_the_truth(scene: Example) -> None:
+    assert scene.depth is not None
+    truth = true_result("depth", scene, ())
+    assert isinstance(truth, DenseMap)
+    prediction, drawn = draw_both("depth", scene, DenseMap(truth.values * 2, "m"), ())
+    height, width = scene.depth.shape
+    ((_, alone),) = draw_apart(scene.image, Frame(height, width, {"depth": truth}))
+    assert np.array_equal(drawn, alone)
+    assert not np.array_equal(prediction, drawn)  # twice as far is not the same picture
+    near = truth.values.copy()
+    near[0, 0] += 1
+    prediction, _ = draw_both("depth", scene, DenseMap(near, "m"), ())
+    assert np.array_equal(prediction[1:], drawn[1:])
+
+
 @pytest.fixture(scope="module")
 def scene() -> Example:
     return scene_example(render(3, (SIZE * 4, SIZE * 5)), tuple(TASKS))
@@ -133,6 +156,13 @@ def test_truth_of_every_task_is_drawn_and_is_perfect(task: str, scene: Example) 
         metric = make_metric(task)
         metric.update(result, truth_of(task, example))
         assert metric.result()[TASK_METRICS[task].primary] == pytest.approx(int(task != "normal"), abs=1e-3)
+
+
+def test_scenes_tell_about_parts_where_people_are_shown() -> None:
+    scenes = [render(seed, 64) for seed in range(12)]
+    told = [scene_example(scene, ("parse",)).parts is not None for scene in scenes]
+    assert told == [bool((scene.labels == SCENE_CLASSES["seg"].index("person")).any()) for scene in scenes]
+    assert len(set(told)) == 2
 
 
 def test_nothing_is_drawn_of_what_is_not_told() -> None:

@@ -92,7 +92,8 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
         assert told["mean"] == {"a": 0.5, "b": 2.0}
         for way in ("shared", "apart"):
             expected = _gradients(Place(), shared_images=way == "shared")
-            assert told[way].keys() == expected.keys()
+            # What nothing reads has a gradient of 0 with several processes, none with one.
+            assert all(not told[way][name].any() for name in told[way].keys() - expected.keys())
             largest = max(float(value.abs().max()) for value in expected.values())
             for name, value in expected.items():
                 torch.testing.assert_close(told[way][name], value, rtol=1e-5, atol=1e-6 * largest)

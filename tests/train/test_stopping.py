@@ -15,6 +15,8 @@ import pytest
 from argus_edge.train.commands.train import main
 from argus_edge.train.state import saved_steps
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 RECIPE = {
     "tasks": ["seg"], "precision": "fp32", "scenes": 6, "warmup": 2, "workers": 0, "log_every": 1,

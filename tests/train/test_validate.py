@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 import argus_edge.train.validate as validation
 from argus_edge.errors import ImageError, InputError, TaskError
+from argus_edge.geometry import Letterbox
 from argus_edge.results import DenseMap, Detections, Frame, Keypoints, LabelMap
+from argus_edge.runtime.persons import Persons, find_persons
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.metrics import TASK_METRICS, DepthMetrics, DepthProtocol, TaskMetric
@@ -151,7 +153,7 @@ def test_torch_predictor_answers_in_the_image_frame(checkpoint: Path) -> None:
         TorchPredictor(model, info)(image[..., 0])
 
 
-def test_torch_predictor_looks_at_all_people_it_is_told_of() -> None:
+def test_torch_predictor_looks_at_all_people_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from argus_edge.keypoints import KEYPOINT_NAMES
     from argus_edge.train.model.build import build_model
@@ -161,7 +163,7 @@ def test_torch_predictor_looks_at_all_people_it_is_told_of() -> None:
     torch.manual_seed(0)
     tasks, classes = ("det", "pose"), {"det": DET_CLASSES, "pose": KEYPOINT_NAMES}
     predictor = TorchPredictor(
-        build_model("nano", tasks, classes), CheckpointInfo("nano", tasks, classes, 64), ["pose"]
+        build_model("nano", tasks, classes), CheckpointInfo("nano", tasks, classes, 96), ["pose"]
     )
     count = MAX_PERSONS + 3
     boxes = np.array([[i, i, i + 20, i + 30] for i in range(count)], np.float32)
@@ -169,6 +171,15 @@ def test_torch_predictor_looks_at_all_people_it_is_told_of() -> None:
     frame = predictor(np.zeros((64, 64, 3), np.uint8), people)
     assert len(frame.pose) == count
     assert np.allclose(frame.pose.boxes, boxes)
+    limits: list[int] = []
+
+    def find(found: Detections, limit: int, letterbox: Letterbox) -> Persons:
+        limits.append(limit)
+        return find_persons(found, limit, letterbox)
+
+    monkeypatch.setattr("argus_edge.train.predict.find_persons", find)
+    predictor(np.zeros((64, 64, 3), np.uint8))
+    assert limits == [MAX_PERSONS]
 
 
 def test_people_of_the_truth_are_handed_to_the_predictor() -> None:
@@ -193,6 +204,11 @@ def test_people_of_the_truth_are_handed_to_the_predictor() -> None:
     assert "true boxes" in found.protocols["pose"]
     (found,) = evaluate({"a": lambda image: predict(image, told[0])}, [example], ["pose"]).values()
     assert "the model's detector finds" in found.protocols["pose"]
+    told_of = {"pose": "at most 8 people, as exported"}
+    (found,) = evaluate(
+        {"a": lambda image: predict(image, told[0])}, [example], ["pose"], notes=told_of
+    ).values()
+    assert found.protocols["pose"].endswith("detector finds; at most 8 people, as exported")
 
 
 def test_large_pictures_are_read_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +227,13 @@ def test_large_pictures_are_read_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
     evaluate({"a": predict}, samples(), TASKS, warm_up=0)
     assert seen == [2, 2, 4, 4, 5]
+
+
+def test_images_that_cannot_be_used_are_stepped_over() -> None:
+    steps: list[None] = []
+    samples = [None, picture(0), None, picture(1), None]
+    (found,) = evaluate({"a": oracle}, samples, TASKS, lambda: steps.append(None)).values()
+    assert (len(found.frame_ms), len(steps)) == (2, len(samples))
 
 
 def test_what_an_example_takes_counts_masks_and_maps() -> None:
@@ -253,7 +276,9 @@ def test_a_set_s_own_metric_and_shared_classes_are_used() -> None:
     assert found.metrics["seg"]["IoU/wall"] == pytest.approx((wall - 8 * SIZE) / wall)
     assert found.metrics["seg"]["mIoU"] == pytest.approx((1 + (wall - 8 * SIZE) / wall) / 2)
     assert "IoU/sky" not in found.metrics["seg"]
-    assert found.protocols["seg"].endswith("2 of 9 classes: wall, person; truth's human as person")
+    assert found.protocols["seg"].endswith(
+        "2 of 9 classes counted; classes: wall, person; truth's human as person"
+    )
     assert found.protocols["depth"] == DepthMetrics(near).protocol
     assert found.metrics["depth"]["pixels"] == 30 * 12
     assert shown == [("seg", 255), ("depth", 5)]

@@ -42,8 +42,9 @@ def _check_whole(example: Example) -> None:
         assert example.anomaly.mask.shape == (height, width)
     for found in example.objects or ():
         x0, y0, x1, y1 = found.box
-        assert 0 <= x0 < x1 <= width
-        assert 0 <= y0 < y1 <= height
+        assert x0 < min(x1, width)
+        assert y0 < min(y1, height)
+        assert min(x1, y1) > 0
         assert 0 <= found.area < np.inf
         assert found.mask is None or found.mask.shape == (height, width)
 

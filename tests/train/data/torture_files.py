@@ -21,8 +21,8 @@ SIZE: Final = (48, 64)  # (height, width) [px] of all pictures but those that ar
 class Fate:
     """What must become of one image, annotation or category.
 
-    Used: `where` is in the example's name. Lost: exactly one problem has `where` in its path, and its message
-    matches the regular expression `words`.
+    Used: `where` is in the example's name. Lost, as a whole or in part: exactly one problem has `where` in
+    its path, and its message matches the regular expression `words`.
     """
 
     where: str
@@ -38,7 +38,7 @@ class Torture:
     root: Path
     split: str
     tasks: tuple[str, ...]
-    fates: tuple[Fate, ...]  # of images, and of lost annotations
+    fates: tuple[Fate, ...]  # of images, and of annotations that are lost or have lost a part
     used_annotations: int | None  # objects in all examples; None where annotations are maps
     not_listed: int = 0  # lost images that are not among those that the data set counts
 

@@ -100,19 +100,22 @@ def _coco_images(root: Path) -> tuple[list[dict[str, Any]], list[Fate]]:
 
 
 def _coco_annotations() -> tuple[list[Any], list[Fate], int]:
-    """Entries of `annotations`, the fates of those that are lost, and how many are used."""
+    """Entries of `annotations`, the fates of those lost as a whole or in part, and how many are used."""
     box, all_ones = [10, 10, 20, 15], [0, PIXELS]
+    one_pixel, line = {"size": [1, 1], "counts": [0, 1]}, {"size": [1, 64], "counts": [3, 9, 52]}
     sound: list[dict[str, Any]] = [
         {"segmentation": [GOOD_POLYGON]},
         {"segmentation": [GOOD_POLYGON, [40, 5, 50, 5, 45, 12]], "category_id": 7},
         {"segmentation": {"size": list(SIZE), "counts": all_ones}, "iscrowd": 1},
-        {"bbox": [-5, -5, 1000, 20]},  # cut at the border, as its owner meant it
+        {"bbox": [-5, -5, 1000, 20]},  # partly outside, as its owner meant it
         {"segmentation": [[-3, -3, 66, -3, 66, 20, -3, 20]]},
-        {"image_id": 3, "bbox": [0, 0, 1, 1]},
-        {"image_id": 4, "bbox": [3, 0, 9, 1]},
+        {"image_id": 3, "bbox": [0, 0, 1, 1], "segmentation": one_pixel},
+        {"image_id": 4, "bbox": [3, 0, 9, 1], "segmentation": line},
         {"id": 18446744073709551617},
     ]
-    broken: list[tuple[dict[str, Any], str]] = [
+    maskless: list[tuple[dict[str, Any], str]] = [
+        ({"segmentation": None}, "no mask"),
+        ({"segmentation": []}, "no mask"),
         ({"segmentation": [[float("nan"), 10, 30, 10, 30, 25]]}, "finite"),
         ({"segmentation": [[10, 10, 30, 10]]}, "three points"),
         ({"segmentation": [[10, 10, 30, 10, 30, 25, 7]]}, "polygon"),
@@ -128,12 +131,15 @@ def _coco_annotations() -> tuple[list[Any], list[Fate], int]:
         ({"segmentation": {"size": list(SIZE), "counts": "what?\n\0é"}}, "run-length"),
         ({"segmentation": {"size": list(SIZE), "counts": "o" * 5000}}, "run-length"),
         ({"segmentation": {"size": list(SIZE)}}, "run-length"),
+    ]
+    broken: list[tuple[dict[str, Any], str]] = [
         ({"bbox": [100, 10, 20, 15]}, "outside"),
         ({"bbox": [30, 20, -10, -10]}, "area"),
         ({"bbox": [10, 10, 0, 5]}, "area"),
         ({"bbox": [float("nan"), 10, 20, 15]}, "finite"),
         ({"bbox": [10, 10, float("inf"), 15]}, "finite"),
-        ({"bbox": [1e308, 1e308, 1e308, 1e308]}, "finite|outside|box"),
+        ({"bbox": [1e308, 1e308, 1e308, 1e308]}, "far from"),
+        ({"bbox": [-1e200, 0, 1e201, 9]}, "far from"),
         ({"bbox": [10**400, 10, 20, 15]}, "four numbers"),
         ({"bbox": [10, 10, 20]}, "four numbers"),
         ({"bbox": "10 10 20 15"}, "four numbers"),
@@ -147,10 +153,15 @@ def _coco_annotations() -> tuple[list[Any], list[Fate], int]:
         ({"area": -4}, "area"),
         ({"area": "large"}, "area"),
     ]
-    usual = {"image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0}
+    usual = {"image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0, "segmentation": [GOOD_POLYGON]}
     entries: list[Any] = [{"id": 1000 + i, **usual, **changed} for i, changed in enumerate(sound)]
     entries += [{"id": 2000 + i, **usual, **changed} for i, (changed, _) in enumerate(broken)]
+    entries += [{"id": 4000 + i, **usual, **changed} for i, (changed, _) in enumerate(maskless)]
     fates = [Fate(f"annotation {2000 + i}", "annotation", words) for i, (_, words) in enumerate(broken)]
+    fates += [
+        Fate(f"annotation {4000 + i}", "annotation", f"{words}.*; its box stays")
+        for i, (_, words) in enumerate(maskless)
+    ]
     entries += [{"id": 1000, **usual}, None, {"id": [5], **usual}]
     fates.append(Fate("annotation 1000", "annotation", "before"))
     fates.append(Fate("annotation ?", "annotation", "object"))
@@ -160,7 +171,7 @@ def _coco_annotations() -> tuple[list[Any], list[Fate], int]:
         {"id": 3000 + i, **usual, "image_id": image}
         for i, image in enumerate((20, 21, 24, 100 + len(sound_pictures())))
     ]
-    return entries, fates, len(sound)
+    return entries, fates, len(sound) + len(maskless)
 
 
 # --- YOLO --------------------------------------------------------------------------------------------------
@@ -169,19 +180,22 @@ def _coco_annotations() -> tuple[list[Any], list[Fate], int]:
 def yolo(folder: Path) -> Torture:
     """data.yaml, images/val/ and labels/val/, as Ultralytics documents it and Roboflow exports it."""
     root = folder / "yolo"
+    outline = "1 0.1 0.1 0.9 0.1 0.9 0.9\n"
     pictures, labels = root / "images" / "val", root / "labels" / "val"
     put(root / "data.yaml", "path: /nowhere\ntrain: images/train\nval: images/val\nnames: [cell, nucleus]\n")
     names, fates = put_pictures(pictures)
     for name in names:
-        put(labels / Path(name).with_suffix(".txt"), "0 0.5 0.5 0.2 0.2\n")
+        put(labels / Path(name).with_suffix(".txt"), outline)
     count = len(sound_pictures())
     fates += put_odd_entries(pictures, put_outside(root))
     text = {
         "windows": b"\xef\xbb\xbf0 0.5 0.5 0.2 0.2\r\n1 0.25 0.25 0.5 0.5\r\n",
-        "outline": b"1 0.1 0.1 0.9 0.1 0.9 0.9\n",
+        "outline": outline.encode(),
         "nothing": b"",
         "spaces": b"\n  1\t0.5  0.5 1 1  \n\n",
     }
+    boxes = ("windows.txt, line 1", "windows.txt, line 2", "spaces.txt, line 2", "lines.txt, line 1")
+    fates += [Fate(where, "annotation", "no outline; its box stays") for where in boxes]
     count += 4
     for stem, content in text.items():
         put(pictures / f"{stem}.jpg", encoded(picture()))

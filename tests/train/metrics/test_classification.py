@@ -100,6 +100,19 @@ def test_a_class_that_no_image_has_is_left_out() -> None:
     assert measure(scores, 0 * truth, ("a", "b")) == {"images": 2}
 
 
+def test_voc_takes_a_single_class_by_its_index() -> None:
+    scores = np.random.default_rng(1).random((9, 8)).astype(np.float32)
+    classes = np.arange(9) % 3
+    one_hot = measure(scores, np.eye(8, dtype=np.int64)[classes], NAMES)
+    single = VocMeanAP(NAMES)
+    for row, index in zip(scores, classes.tolist(), strict=True):
+        single.update(classified(row), index)
+    assert single.result() == one_hot
+    for index in (8, -1):
+        with pytest.raises(InputError, match="truth must be 8 times"):
+            single.update(classified(scores[0]), index)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_voc_equals_interpolation_of_scikit_learns_curve(seed: int) -> None:
     random = np.random.default_rng(seed)

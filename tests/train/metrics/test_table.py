@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argus_edge.tasks import TASKS
-from argus_edge.train.metrics import TASK_METRICS, is_of_class, is_of_size
+from argus_edge.train.metrics import PROTOCOLS, TASK_METRICS, is_of_class, is_of_size
 from argus_edge.train.metrics.coco import FIGURES
 
 
@@ -14,6 +14,14 @@ def test_every_task_has_a_metric_that_the_task_table_names() -> None:
     for name, row in TASK_METRICS.items():
         assert row.primary.replace("_", " ") in TASKS[name].metric
         assert row.make(["thing"]).protocol
+
+
+def test_protocols_are_of_their_task_and_differ() -> None:
+    for task, rows in PROTOCOLS.items():
+        assert TASK_METRICS[task] in rows.values()
+        lines = {row.make(["thing"]).protocol for row in rows.values()}
+        assert len(lines) == len(rows)
+    assert [name for name, row in PROTOCOLS["depth"].items() if "Eigen" in row.make([]).protocol] == ["nyu"]
 
 
 def test_kept_is_turned_over_for_errors() -> None:

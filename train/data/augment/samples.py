@@ -139,7 +139,8 @@ def pose_samples(
         raise DatasetError("no image shows a person with a labelled keypoint; crops of people need some")
     rounds = range(-(-count // len(people)))
     orders = [np.arange(len(people)) if rng is None else rng.permutation(len(people)) for _ in rounds]
-    return [_crop(*people[index], rng) for index in np.concatenate(orders)[:count].tolist()]
+    drawn = [people[int(index)] for index in np.concatenate(orders)[:count]]
+    return [_crop(example, person, rng) for example, person in drawn]
 
 
 def _has_pose(labelled: LabelledObject) -> bool:

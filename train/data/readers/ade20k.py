@@ -61,8 +61,8 @@ class _ReadAll:
 
     def __call__(self, entry: tuple[int | None, ...]) -> Example:
         once = _ReadOnce()
-        readers: list[tuple[Any, int | None]] = list(zip(self.parts, entry, strict=True))
-        examples = [part.read(part.entries[index], once) for part, index in readers if index is not None]
+        parts: list[tuple[Any, int | None]] = list(zip(self.parts, entry, strict=True))
+        examples: list[Example] = [part.read(part.entries[i], once) for part, i in parts if i is not None]
         first = examples[0]
         for other in examples[1:]:
             if other.image.shape != first.image.shape:

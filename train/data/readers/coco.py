@@ -1,6 +1,7 @@
 """COCO's layout: objects with boxes, masks and keypoints, and panoptic segments.
 
 https://cocodataset.org/#format-data. Exports of Roboflow and others have the same files at other places.
+Boxes are taken as they are written, also where they reach out of the picture, as pycocotools takes them.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.data.images import read_size
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
-from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, counted
+from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, broken_file, counted
 from argus_edge.train.data.readers.maps import (
     MapReader,
     MapSource,
@@ -63,7 +63,15 @@ from argus_edge.train.data.readers.maps import (
 )
 from argus_edge.train.data.readers.normal_axes import STORED, NormalAxes, find_axes
 from argus_edge.train.data.readers.reader import Reader
-from argus_edge.train.metrics import NYU, NYUD, TASK_METRICS, DepthMetrics, EdgeMetrics, TaskMetric
+from argus_edge.train.metrics import (
+    NYU,
+    NYUD,
+    TASK_METRICS,
+    DepthMetrics,
+    DepthProtocol,
+    EdgeMetrics,
+    TaskMetric,
+)
 from argus_edge.train.metrics.depth import EIGEN_SIZE
 
 CLASS_NAMES: Final = (

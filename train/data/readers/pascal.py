@@ -36,7 +36,14 @@ from numpy.typing import NDArray
 from argus_edge.errors import DatasetError, first_line
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
-from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, counted, label_map
+from argus_edge.train.data.readers.listed import (
+    BrokenFile,
+    ClassValues,
+    ListedImages,
+    broken_file,
+    counted,
+    label_map,
+)
 from argus_edge.train.data.readers.maps import MapReader, MapSource, first_there, listed_lines, read_classes
 from argus_edge.train.data.readers.pascal_part import PERSON, parts_of_people, shows_people
 from argus_edge.train.data.readers.reader import Reader

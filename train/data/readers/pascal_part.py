@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import first_line
-from argus_edge.train.data.readers.files import shown
-from argus_edge.train.data.readers.listed import BrokenFile
+from argus_edge.train.data.readers.listed import broken_file
 from argus_edge.train.data.readers.maps import read_matlab
 from argus_edge.train.data.scenes import PART_CLASSES
 

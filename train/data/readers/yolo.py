@@ -91,7 +91,7 @@ class LineParser:
             values = np.array([float(word) for word in line.split()])
         except ValueError:
             raise BrokenEntryError(f"{brief(line)} is not a line of numbers") from None
-        if not np.isfinite(values).all():
+        if not np.isfinite(values if self.is_outline(line) else values[:5]).all():
             raise BrokenEntryError("it holds a value that is not finite")
         if values[0] not in range(self.classes):
             raise BrokenEntryError(f"class {values[0]:g} is none of 0 to {self.classes - 1}")

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from argus_edge.errors import DatasetError
 from argus_edge.train.data.dataset import all_images
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import ade20k, open_data
+from argus_edge.train.data.readers.listed import picture
 from tests.train.data.readers.conftest import Save
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
@@ -121,6 +123,32 @@ def test_an_image_broken_for_one_task_is_left_out_once(folder: Path, save: Save)
         "images/validation/b.jpg": "picture is 4x6 but its annotations are of 3x6",
     }
     assert problems.count("image") == 2
+
+
+def test_a_picture_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(root: Path, path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        read.append(path.name)
+        return picture(root, path, size)
+
+    monkeypatch.setattr(ade20k, "picture", counted)
+    images = open_data(f"ade20k:{folder}", "val", ("seg", "inst", "pan"), Problems(strict=True))
+    assert images[0] is not None
+    assert read == ["a.jpg"]
+    assert images[0] is not None  # anew, as nothing is kept
+    assert read == ["a.jpg"] * 2
+
+
+def test_lists_that_size_an_image_differently(folder: Path) -> None:
+    file = folder / "ade20k_instance_val.json"
+    file.write_text(file.read_text().replace('"height": 4', '"height": 5'))
+    problems = Problems()
+    images = open_data(f"ade20k:{folder}", "val", ("seg", "inst"), problems)
+    assert images[0] is None
+    assert [str(problem) for problem in problems] == [
+        "images/validation/a.jpg: the maps and the files of instances and segments differ in its size"
+    ]
 
 
 def test_a_listed_picture_that_is_missing(folder: Path) -> None:

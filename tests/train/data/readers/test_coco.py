@@ -19,6 +19,7 @@ from pycocotools import mask as codec
 
 from argus_edge.errors import DatasetError
 from argus_edge.keypoints import KEYPOINT_NAMES
+from argus_edge.train.data.example import LabelledObject
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import coco, coco_files
 from argus_edge.train.data.readers.checks import BrokenEntryError
@@ -67,6 +68,11 @@ def opened(root: Path, *tasks: str, split: str = "val") -> CocoImages:
     return open_coco(root, split, tasks, Problems())
 
 
+def boxed(thing: LabelledObject) -> tuple[object, ...]:
+    """What det takes of it."""
+    return thing.class_id, thing.box, thing.area, thing.crowd, thing.area_known
+
+
 def noted(images: CocoImages) -> list[str]:
     """Reads everything twice; the problems."""
     for index in (*range(len(images)), *range(len(images))):
@@ -100,7 +106,8 @@ class TestObjects:
             False,
             None,
         )
-        assert (person.class_id, person.box, person.area, person.crowd) == (0, (0, 10, 3, 12), 6, True)
+        assert (cup.area_known, person.area_known) == (True, False)
+        assert (person.class_id, person.box, person.area, person.crowd) == (0, (-2, 10, 3, 60), 250, True)
         empty = data[1]
         assert empty is not None
         assert empty.objects == ()
@@ -125,14 +132,20 @@ class TestObjects:
         assert data.tasks == ("det", "inst")
         example = data[0]
         assert example is not None
-        assert noted(data) == []
+        where = "annotations/instances_val2017.json, annotation"
+        assert noted(data) == [f"{where} 5: it has no mask; its box stays"]
         assert example.objects is not None
         assert [None if o.mask is None else o.mask.tolist() for o in example.objects] == [
             *[rectangle.tolist()] * 2,
             *[noise.tolist()] * 2,
             None,
         ]
-        assert example.objects[3].area == np.count_nonzero(noise)
+        truth = example.instances()
+        assert truth.areas is not None
+        assert truth.crowds is not None
+        assert truth.areas[3] == np.count_nonzero(noise)
+        assert truth.crowds.tolist() == [False, False, False, True, True]
+        np.testing.assert_array_equal(truth.masks[4], rectangle)  # its box
 
     def test_images_that_annotations_do_not_size_are_read(self, tmp_path: Path) -> None:
         one_picture(tmp_path, [annotation(1)], images=[{"id": "a", "file_name": "1.png"}])
@@ -147,6 +160,8 @@ class TestObjects:
         assert example is not None
         assert data.classes["det"] == ("cup", "jar")
         assert [o.class_id for o in example.objects or ()] == [0, 0, 1]
+        (problem,) = noted(data)
+        assert problem.endswith("category 1: has the name 'cup' of category 0; both are taken as one class")
 
 
 class TestKeypoints:
@@ -188,7 +203,8 @@ class TestKeypoints:
         np.testing.assert_array_equal(other.keypoints, np.zeros((17, 3)))
         where = "annotations/person_keypoints_val2017.json, annotation"
         assert noted(data) == [
-            f"{where} 6: keypoints are 50 values; expected 51: x, y and visibility of COCO's 17",
+            f"{where} 6: keypoints are 50 values; expected 51: x, y and visibility of COCO's 17; "
+            f"its box stays",
             f"{where} 9: no annotation of this id and image in annotations/instances_val2017.json, "
             f"which has the boxes",
         ]
@@ -211,6 +227,22 @@ class TestKeypoints:
         (problem,) = noted(data)
         assert problem.startswith("annotations/instances_val2017.json, annotation 1: ")
         assert what in problem
+        assert problem.endswith("; its box stays")
+        example = data[0]
+        assert example is not None
+        broken, _ = example.objects or ()
+        np.testing.assert_array_equal(broken.keypoints, np.zeros((17, 3)))
+
+    def test_area_is_that_of_the_box_or_a_share_of_it(self, tmp_path: Path) -> None:
+        rows = [annotation(1, keypoints=KEYPOINTS), annotation(2, keypoints=KEYPOINTS, area=None)]
+        one_picture(tmp_path, rows)
+        data = opened(tmp_path, "pose", "det")
+        assert data.title.endswith(", area of people by that of their boxes, times 0.53")
+        assert "0.53" not in opened(tmp_path, "det").title
+        example = data[0]
+        assert example is not None
+        assert [o.area for o in example.objects or ()] == [20, 20]
+        np.testing.assert_allclose(example.people().areas, [20, 10.6])
 
     def test_other_keypoints_are_refused(self, tmp_path: Path) -> None:
         animal = [{"id": 3, "name": "cat", "keypoints": ["tail", "nose"]}]
@@ -393,15 +425,20 @@ class TestDefects:
     def test_a_broken_annotation_is_noted_and_the_others_stay(
         self, tmp_path: Path, fields: dict[str, Any], what: str
     ) -> None:
-        rows = [annotation(1, segmentation=[RECTANGLE]), annotation(2, **fields), annotation(3)]
+        rows = [annotation(i, segmentation=[RECTANGLE]) for i in (1, 2, 3)]
+        rows[1] |= fields
         one_picture(tmp_path, rows)
         data = opened(tmp_path, "det", "inst")
         (problem,) = noted(data)
         assert problem.startswith("annotations/instances_val2017.json, annotation ")
         assert what in problem
+        assert problem.endswith("; its box stays") == ("segmentation" in fields)
         example = data[0]
         assert example is not None
-        assert len(example.objects or ()) == 2
+        assert sum(o.mask is not None for o in example.objects or ()) == 2
+        without = opened(tmp_path, "det")[0]
+        assert without is not None
+        assert [boxed(o) for o in example.objects or ()] == [boxed(o) for o in without.objects or ()]
         assert (data.problems.count("annotation"), data.problems.count("image")) == (1, 0)
 
     def test_an_entry_that_is_no_object_is_noted(self, tmp_path: Path) -> None:
@@ -565,7 +602,7 @@ class TestFiles:
             (b'{"images": [], "annotations": [], "categories": []}', "it lists none"),
             (b'{"images": [], "images": []}', "the key 'images' twice"),
             (b'{"images": [{"id": ' + b"1" * 5000 + b"}]}", "expected JSON of annotations"),
-            (b"\xff\xfe{}", "expected JSON in UTF-8"),
+            (b"\xff\xfe{}", "expected text in UTF-8"),
             (b'{"a":' * 100_000, "expected JSON of annotations"),
             (b"", "line 1, column 1: no JSON"),
         ],
@@ -608,6 +645,7 @@ class TestFiles:
             data[1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**81 - 1))
 def test_compressed_codes_are_what_pycocotools_wrote(height: int, width: int, bits: int) -> None:
     pixels = np.array([bits >> i & 1 for i in range(height * width)], np.uint8).reshape(height, width)
@@ -616,6 +654,7 @@ def test_compressed_codes_are_what_pycocotools_wrote(height: int, width: int, bi
     np.testing.assert_array_equal(mask_of(told, (height, width)), pixels.astype(bool))
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=115), max_size=40))
 def test_any_code_is_read_or_refused(text: str) -> None:
     try:
@@ -633,7 +672,7 @@ VALUES = st.recursive(
 FIELDS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3), max_size=4))
 def test_any_annotation_is_used_or_noted_once(changes: list[dict[str, Any]], tmp_path: Path) -> None:
     rows = [annotation(i, segmentation=[RECTANGLE], keypoints=KEYPOINTS) for i in range(len(changes) + 1)]
@@ -642,5 +681,9 @@ def test_any_annotation_is_used_or_noted_once(changes: list[dict[str, Any]], tmp
     data = opened(tmp_path, "det", "inst", "pose")
     example = data[0]
     assert example is not None
-    assert len(example.objects or ()) + data.problems.count("annotation") == len(rows)
+    parts = [problem for problem in data.problems if problem.what.endswith("; its box stays")]
+    assert len(example.objects or ()) + data.problems.count("annotation") - len(parts) == len(rows)
+    without = opened(tmp_path, "det")[0]
+    assert without is not None
+    assert [boxed(o) for o in example.objects or ()] == [boxed(o) for o in without.objects or ()]
     assert all(str(problem).isprintable() for problem in data.problems)

@@ -19,7 +19,7 @@ from argus_edge.results import DenseMap
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers import open_data
+from argus_edge.train.data.readers import nyuv2, open_data
 from argus_edge.train.data.readers.nyuv2 import CLASSES
 
 TASKS: Final = ("depth", "normal", "edge", "seg")
@@ -292,11 +292,11 @@ DEFECTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("normals/2.npy", lambda p: write(p, room()[:, 1:]), "is 24x31"),
     ("edge/2.npy", lambda p: write(p, np.full(SHAPE, np.nan)), "expected finite numbers"),
     ("edge/2.npy", lambda p: write(p, room()), "expected finite numbers"),
-    ("segmentation/2.png", lambda p: write(p, np.full(SHAPE, 41, np.uint8)), "has the value 41"),
+    ("segmentation/2.png", lambda p: write(p, np.full(SHAPE, 41, np.uint8)), "has the values 41"),
     ("segmentation/2.png", lambda p: write(p, picture()), "label map has colours"),
     ("segmentation/2.png", cut, "cut off"),
     ("segmentation/2.mat", lambda p: write(p, depth_map(), "segmentation"), "map .* of whole numbers"),
-    ("segmentation/2.mat", lambda p: write(p, np.full(SHAPE, -3.0), "segmentation"), "has the value -3"),
+    ("segmentation/2.mat", lambda p: write(p, np.full(SHAPE, -3.0), "segmentation"), "has the values -3"),
 ]
 
 
@@ -411,6 +411,22 @@ def test_depth_is_measured_in_the_crop_only_of_nyu_frames(folder: Path) -> None:
     write(folder / "images/1.png", picture())
     write(folder / "depth/1.npy", depth_map())
     assert measured(open_all(folder, tasks=("depth",)))["RMSE"] == 0
+
+
+def test_protocol_of_depth_is_found_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+
+    def counted(path: Path) -> tuple[int, int]:
+        looked.append(path)
+        return 480, 640
+
+    monkeypatch.setattr(nyuv2, "read_size", counted)
+    images = open_all(folder, tasks=("depth",))
+    assert looked == []
+    protocols = {images.metrics["depth"].make(()).protocol for _ in range(3)}
+    copy = pickle.loads(pickle.dumps(images))
+    assert protocols == {copy.metrics["depth"].make(()).protocol}
+    assert len(looked) == len(images) == 2
 
 
 @pytest.fixture

@@ -259,7 +259,9 @@ def test_parts_as_pictures(folder: Path) -> None:
     example = images[1]
     assert example is not None
     assert example.parts is None
-    assert "has the value 7; expected 0 to 6, or 255" in str(next(iter(images.problems)))
+    assert "has the values 7; expected 0 to 6, and 255 for what is ignored" in str(
+        next(iter(images.problems))
+    )
 
 
 def test_maps_of_0_and_1_are_salient_at_1(folder: Path) -> None:
@@ -306,7 +308,7 @@ DEFECTS: list[tuple[str, str, Callable[[Path], object], str]] = [
     ("saliency", "sal_distill/2008_2.png", lambda p: write(p, np.zeros((*SHAPE, 3), np.uint8)), "colours"),
     ("saliency", "sal_distill/2008_2.png", lambda p: write(p, context()), "expected a grey picture of 8"),
     ("saliency", "sal_distill/2008_2.png", lambda p: write(p, saliency_values()[1:]), "is 19x30 but"),
-    ("labels", "semseg/VOC12/2008_2.png", lambda p: write(p, column(3) * np.uint8(21)), "the value 21"),
+    ("labels", "semseg/VOC12/2008_2.png", lambda p: write(p, column(3) * np.uint8(21)), "the values 21"),
     (
         "edges",
         "pascal-context/trainval/2008_2.mat",
