@@ -13,14 +13,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
+from argus_edge.dependencies import require
 from argus_edge.errors import ImageError, first_line
 from argus_edge.train.data.contents import open_ordinary, read_ordinary
+
+if TYPE_CHECKING:
+    from PIL.Image import Image  # a package is run without Pillow
 
 MAX_BYTES: Final = 256 << 20
 MAX_PIXELS: Final = 1 << 27  # a picture of 11,600 x 11,600
@@ -29,17 +33,18 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".web
 # By content, whatever the suffix says. Pillow knows more, some of which start other programs (EPS).
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 
-# EXIF orientation -> what turns the picture upright. (Pillow's exif_transpose also writes the EXIF block
-# anew, which fails if that is broken.)
+# EXIF orientation -> which of Pillow's turns sets the picture upright. (Its exif_transpose also writes
+# the EXIF block anew, which fails if that is broken.)
 _TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
+_ORIENTATION: Final = 0x0112  # EXIF's number of it
 _ON_ITS_SIDE: Final = 5  # the first orientation that changes height and width over
 _DEEP_GREY: Final = ("I;16", "I;16L", "I;16B", "I")
 # Grey of few bits, which Pillow spreads over 0 to 255, by this factor.
@@ -103,7 +108,7 @@ def read_size(path: Path) -> tuple[int, int]:
     with (
         _broken_files_as_image_errors(),
         open_ordinary(path, MAX_BYTES) as file,
-        Image.open(file, formats=_FORMATS) as image,
+        _pillow().open(file, formats=_FORMATS) as image,
     ):
         on_its_side = _orientation(image) >= _ON_ITS_SIDE
         return (image.width, image.height) if on_its_side else (image.height, image.width)
@@ -118,9 +123,9 @@ def _broken_files_as_image_errors() -> Iterator[None]:
             yield
     except ImageError:
         raise
-    except UnidentifiedImageError as error:  # its message has an address in memory
+    except _pillow().UnidentifiedImageError as error:  # its message has an address in memory
         raise ImageError(f"not a picture, or only its first bytes; expected {', '.join(_FORMATS)}") from error
-    except Image.DecompressionBombError as error:
+    except _pillow().DecompressionBombError as error:
         raise ImageError(f"picture is too large; at most {MAX_PIXELS} px are read") from error
     except Exception as error:  # Pillow's decoders raise families of their own on broken files
         if isinstance(error, OSError) and error.errno is not None:  # none of Pillow's has a number
@@ -128,15 +133,15 @@ def _broken_files_as_image_errors() -> Iterator[None]:
         raise ImageError(f"picture is cut off or broken: {first_line(error)}") from error
 
 
-def _decoded(path: Path) -> tuple[Image.Image, str]:
+def _decoded(path: Path) -> tuple[Image, str]:
     """The whole picture, and how its pixels are stored, in Pillow's words ("L;4": grey of 4 bits)."""
     contents = read_ordinary(path, MAX_BYTES)
     if not contents:
         raise ImageError("file is empty")
-    image = Image.open(io.BytesIO(contents), formats=_FORMATS)
+    image = _pillow().open(io.BytesIO(contents), formats=_FORMATS)
     if image.format == "PNG":
         image.verify()  # its checksums, which loading passes over; nothing else can be done with it then
-        image = Image.open(io.BytesIO(contents), formats=_FORMATS)
+        image = _pillow().open(io.BytesIO(contents), formats=_FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"picture is {image.height}x{image.width}; at most {MAX_PIXELS} px are read")
     arguments = image.tile[0][3] if image.tile else ""
@@ -145,33 +150,40 @@ def _decoded(path: Path) -> tuple[Image.Image, str]:
     return image, stored
 
 
-def _upright(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+def _upright(image: Image, size: tuple[int, int] | None) -> Image:
     orientation = _orientation(image)
     if orientation not in _TURNS:
         return image
     on_its_side = orientation >= _ON_ITS_SIDE and image.width != image.height
     if size is not None and on_its_side and image.size == size[::-1]:
         return image
-    return image.transpose(_TURNS[orientation])
+    return image.transpose(_pillow().Transpose[_TURNS[orientation]])
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image) -> int:
     """What EXIF says; 1 is upright."""
     with suppress(Exception):  # a broken EXIF block says nothing; the picture is as good as any
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(_ORIENTATION)
         if orientation in _TURNS:
             return int(orientation)
     return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image) -> Image:
     if image.mode in _DEEP_GREY:  # `convert` would cut the values off
         values = np.array(image)
         if values.min() < 0 or values.max() > 65535:
             raise ImageError("picture has values of more than 16 bits; expected 8 or 16 bits")
-        return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8)).convert("RGB")
+        grey: Image = _pillow().fromarray((values * (255 / 65535)).round().astype(np.uint8))
+        return grey.convert("RGB")
     if image.mode == "F":
         raise ImageError("picture has values with fractions; expected 8 or 16 bits")
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # only Adobe's mark says "inverted", which Pillow takes for granted
+        image = require("PIL.ImageChops", "train").invert(
+            image
+        )  # only Adobe's mark says "inverted", which Pillow takes for granted
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pillow() -> ModuleType:
+    return require("PIL.Image", "train")
