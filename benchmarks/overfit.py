@@ -58,13 +58,13 @@ class Goal:
 
 GOALS: dict[str, Goal] = {
     "det": Goal("AP"),
-    "inst": Goal("AP"),
+    "inst": Goal("AP", size=192, rate=2e-3),
     "pan": Goal("PQ"),
     "seg": Goal("mIoU", rate=3e-3),
-    "parse": Goal("mIoU", rate=3e-3),
+    "parse": Goal("mIoU", size=192, rate=5e-3),
     "sal": Goal("maxF"),
-    "edge": Goal("odsF", rate=3e-3),
-    "depth": Goal("RMSE", 0.15, above=False),
+    "edge": Goal("odsF", size=192, rate=3e-3),
+    "depth": Goal("RMSE", 0.15, above=False, size=192, rate=3e-3),
     "normal": Goal("mean_angle", 8.0, above=False),
     "pose": Goal("AP"),
     "cls": Goal("top-1"),
