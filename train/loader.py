@@ -178,6 +178,8 @@ def load_steps(items: Steps, steps: range, workers: int = 0) -> Iterator[list[Ba
         sampler=steps,
         num_workers=workers,
         worker_init_fn=_start_worker,
+        # A fork would copy the locks that other threads of this process hold, and wait for them for ever.
+        multiprocessing_context="spawn" if workers else None,
         prefetch_factor=4 if workers else None,
     )
     for loaded in loader:
