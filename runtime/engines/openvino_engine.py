@@ -7,6 +7,7 @@ reports of its conversion tool (`openvino-telemetry`) are never set up: a run ne
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,9 @@ class OpenVINOEngine:
     """
 
     def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
-        openvino = require("openvino", "openvino")
+        core = _core()
         self._model_file = model_file
         try:
-            core = openvino.Core()
             model = core.read_model(model_file)
             # OpenVINO samples in f32 alone: in an int8 graph the reorders round it cost more than bf16 saves.
             samples = any(node.get_type_name() == "GridSample" for node in model.get_ops())
@@ -75,6 +75,17 @@ class OpenVINOEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._request = None
+
+
+@cache
+def _core() -> Any:
+    """The one Core of this process, never destroyed.
+
+    On CPUs with AMX each Core gives its thread a stack for signal handlers and puts the former one back
+    when it is destroyed. Of several, the last one may put back memory long freed: then the next signal
+    (Ctrl-C, the end of a child process) is a segmentation fault. Seen with OpenVINO 2026.4.
+    """
+    return require("openvino", "openvino").Core()
 
 
 def _output_name(port: Any) -> str:

@@ -174,3 +174,23 @@ def test_nothing_reaches_for_the_network(engine_name: str, tiny_package: ModelPa
     command = [sys.executable, "-c", NO_NETWORK, str(tiny_package.path), engine_name]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from argus_edge.runtime.engines import open_engine
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+opened = [open_engine(sys.argv[1], Path(sys.argv[2]), threads=1, precision="fp32") for _ in range(2)]
+while opened:
+    opened.pop(0).close()  # in the order in which they were opened
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_is_handled_after_engines_were_closed(engine_name: str, tiny_package: ModelPackage) -> None:
+    """OpenVINO replaces the stack of signal handlers: with a Core for each engine this was a crash."""
+    file = tiny_package.model_file("backbone", "fp32")
+    command = [sys.executable, "-c", SIGNALLED, engine_name, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
