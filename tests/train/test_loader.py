@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,6 +27,12 @@ from argus_edge.train.recipe import Phase
 SIZE: Final = (32, 48)
 SIDE: Final = 64
 PLAIN: Final = Augmentation("fit", flip=0.0)
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_this_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start afresh, with the paths of this process, and import what they are given."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])
 
 
 class Numbered:
