@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from argus_edge.tasks import TaskSpec, get_task
+
 __all__ = [
     "BACKBONE",
     "IMAGE_TENSOR",
@@ -116,13 +118,19 @@ class TaskEntry:
 
     For `pose` the names are those of the keypoints. The first `things` classes of a panoptic task are
     countable. `backbone` is the component whose features the decoder reads; only `pose` may name another than
-    the package's own, which then sees each person's crop instead of the whole image.
+    the package's own, which then sees each person's crop instead of the whole image. `custom` is the row of a
+    task that is none of the twelve: the package brings it along, so that nothing else has to know the task.
     """
 
     component: str
     classes: tuple[str, ...] = ()
     things: int = 0
     backbone: str = BACKBONE
+    custom: TaskSpec | None = None
+
+    def row(self, task: str) -> TaskSpec:
+        """The row of the task `task`, whose entry this is. Raises TaskError when there is none."""
+        return self.custom or get_task(task)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,8 @@ from argus_edge.train.model.argus import Argus, normalise
 OPSET: Final = 21  # the first with GroupNormalization as one operation
 SCOPES: Final = "pkg.torch.onnx.name_scopes"  # where torch's exporter notes the module a node came from
 
-LAYOUTS: Final = {
-    "boxes": "NKX", "scores": "NK", "classes": "NK", "masks": "NKHW", "probabilities": "NK",
-    "labels": "NHW", "depth": "NHW", "sal": "NHW", "edge": "NHW", "persons": "KX",
-}  # fmt: skip  # everything else is NCHW
+LAYOUTS: Final = {"boxes": "NKX", "scores": "NK", "classes": "NK", "masks": "NKHW", "persons": "KX"}
+BY_AXES: Final = {2: "NK", 3: "NHW", 4: "NCHW"}  # of everything else
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def _specs(tensors: dict[str, Tensor], layouts: dict[str, str]) -> tuple[TensorS
             name,
             str(tensor.dtype).removeprefix("torch."),
             tuple(tensor.shape),
-            layouts.get(name) or LAYOUTS.get(name, "NCHW"),
+            layouts.get(name) or LAYOUTS.get(name) or BY_AXES[tensor.ndim],
         )
         for name, tensor in tensors.items()
     )

@@ -30,7 +30,7 @@ from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.persons import PERSON, Persons, fill_slots, find_persons, grid_matrix, warp
 from argus_edge.runtime.preprocess import preprocess
 from argus_edge.spec import PackageSpec, Precision, TaskEntry
-from argus_edge.tasks import TASKS, get_task
+from argus_edge.tasks import get_task
 
 __all__ = ["MAX_CROPS", "Runtime"]
 
@@ -82,7 +82,7 @@ class Runtime:
         spec = self.package.spec
         self.tasks: Final = _choose_tasks(spec, tasks)
         self._detector: Final = _choose_detector(spec, self.tasks)
-        self._order: Final = _order(self.tasks, self._detector)
+        self._order: Final = _order(spec, self.tasks, self._detector)
         self.precision: Final = _choose_precision(spec, precision)
         self.threads: Final = default_threads() if threads is None else threads
         self.score_threshold: Final = score_threshold
@@ -93,7 +93,7 @@ class Runtime:
         for task in self._order:
             entry = spec.tasks[task]
             check_outputs(task, entry, spec.components[entry.component].outputs, spec.input)
-            if TASKS[task].kind == _POSE:
+            if entry.row(task).kind == _POSE:
                 _check_heatmaps(spec, entry)
         self._graphs: Final = Graphs(self.package, self._order, self.engine, self.precision, self.threads)
 
@@ -175,7 +175,7 @@ class Runtime:
         results: dict[str, Result] = {}
         for task in self._order:
             entry, persons = spec.tasks[task], None
-            if TASKS[task].kind == _POSE:
+            if entry.row(task).kind == _POSE:
                 persons = self._find_persons(entry, results, letterbox)
                 outputs = self._run_pose(entry, persons, image, features, letterbox)
             else:
@@ -251,15 +251,15 @@ def _choose_tasks(spec: PackageSpec, tasks: Sequence[str] | None) -> tuple[str, 
     if isinstance(tasks, str) or (tasks is not None and not tasks):
         raise InputError(f"tasks must be a sequence of at least one task name, got {tasks!r}")
     for task in tasks or ():
-        get_task(task)
         if task not in spec.tasks:
+            get_task(task)  # knows whether there is such a task at all
             raise TaskError(f"package {spec.name!r} has no task {task!r}; it has: {', '.join(spec.tasks)}")
     return tuple(dict.fromkeys(tasks or spec.tasks))
 
 
 def _choose_detector(spec: PackageSpec, tasks: Sequence[str]) -> str | None:
     """The task that finds people for pose: one of `tasks` if it can, else another of the package."""
-    if not any(TASKS[task].kind == _POSE for task in tasks):
+    if not any(spec.tasks[task].row(task).kind == _POSE for task in tasks):
         return None
     able = [task for task in _DETECTORS if task in spec.tasks and PERSON in spec.tasks[task].classes]
     if not able:
@@ -270,10 +270,10 @@ def _choose_detector(spec: PackageSpec, tasks: Sequence[str]) -> str | None:
     return next((task for task in able if task in tasks), able[0])
 
 
-def _order(tasks: Sequence[str], detector: str | None) -> tuple[str, ...]:
+def _order(spec: PackageSpec, tasks: Sequence[str], detector: str | None) -> tuple[str, ...]:
     """The order to run tasks in: as they come, but pose last."""
     needed = [*tasks, detector] if detector is not None else tasks
-    return tuple(dict.fromkeys(sorted(needed, key=lambda task: TASKS[task].kind == _POSE)))
+    return tuple(dict.fromkeys(sorted(needed, key=lambda task: spec.tasks[task].row(task).kind == _POSE)))
 
 
 def _check_heatmaps(spec: PackageSpec, entry: TaskEntry) -> None:

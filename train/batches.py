@@ -5,6 +5,7 @@ Those of rendered scenes; `loader.py` has those of other data sets.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from argus_edge.errors import InputError
+from argus_edge.train.data.augment import pose_samples
+from argus_edge.train.data.heatmaps import PoseSample
 from argus_edge.train.data.rendered import scene_example
+from argus_edge.train.data.scene_labels import maps_needed
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
@@ -23,9 +27,10 @@ from argus_edge.train.data.transforms import Sample, make_sample
 from argus_edge.train.model.argus import decoders_of
 from argus_edge.train.processes import Place
 from argus_edge.train.recipe import Phase, Recipe, phases_of
-from argus_edge.train.targets import TARGETS, crop_batch, moved
+from argus_edge.train.targets import crop_batch, crop_targets, moved, targets_of
 
 CROPS: Final = 1 << 16  # the stream of crops, beyond those of the groups
+VIEWS: Final = 1 << 17  # where the chance of fixed views starts, beyond the epochs
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Batch:
 
 def collate(tasks: Sequence[str], samples: Sequence[Sample], share: float = 1.0) -> Batch:
     image = torch.from_numpy(np.stack([s.image for s in samples]))
-    targets = {task: TARGETS[task](samples) for task in tasks}
+    targets = {task: targets_of(task, samples) for task in tasks}
     return Batch(image, targets, tuple(s.name for s in samples), share)
 
 
@@ -83,6 +88,10 @@ class StepBatches(Dataset[list[Batch]]):
     def _crops(self, step: int) -> Batch:
         """People of scenes drawn anew for each step, one by one."""
         assert self.scenes is not None
+        if self.recipe.views:
+            crops = [self._fixed_crop(position) for position in self._crop_positions(step)]
+            image, target = crop_targets(crops)
+            return Batch(image, {"pose": target}, tuple(crop.name for crop in crops))
         scenes, rank = self.scenes, self.place.rank
         rng = np.random.default_rng((self.recipe.seed, CROPS, step, rank))
         order = rng.permutation(len(scenes)).tolist()
@@ -90,18 +99,41 @@ class StepBatches(Dataset[list[Batch]]):
         image, target, names = crop_batch(examples, self.recipe.pose_crops // self.place.count, rng)
         return Batch(image, {"pose": target}, names)
 
+    def _crop_positions(self, step: int) -> range:
+        """Which crops a process draws for a step, counted from the run's start."""
+        total = self.recipe.pose_crops // self.place.count * self.place.count
+        return range(step * total + self.place.rank, (step + 1) * total, self.place.count)
+
+    def _fixed_crop(self, position: int) -> PoseSample:
+        """One person of the scene at `position`, or where it shows nobody, of the next one that does."""
+        assert self.scenes is not None
+        scenes = self.scenes
+        epoch, index = self._drawn(CROPS, position)
+        rng = view_chance((self.recipe.seed, CROPS), index, epoch, self.recipe.views)
+        order = chain(range(index, len(scenes)), range(index))
+        (crop,) = pose_samples((scene_example(scenes[i], ("pose",)) for i in order), 1, rng)
+        return crop
+
+    def _drawn(self, stream: int, position: int) -> tuple[int, int]:
+        """The epoch of a position, and which scene it has."""
+        assert self.scenes is not None
+        epoch, place = divmod(position, len(self.scenes))
+        order = np.random.default_rng((self.recipe.seed, stream, epoch)).permutation(len(self.scenes))
+        return epoch, int(order[place])
+
     def _batch(self, tasks: tuple[str, ...], stream: int, step: int, positions: range, size: int) -> Batch:
         assert self.scenes is not None
         samples = []
         for position in positions:
-            epoch, place = divmod(position, len(self.scenes))
-            order = np.random.default_rng((self.recipe.seed, stream, epoch)).permutation(len(self.scenes))
-            rng = np.random.default_rng((self.recipe.seed, stream, epoch, place, step))
+            epoch, index = self._drawn(stream, position)
             if tasks == ("anom",):
-                samples.append(surface_sample(int(order[place]), size))
-            else:
-                scene = self.scenes[int(order[place])]
-                samples.append(make_sample(scene, size, rng, tasks, sensor=self.recipe.sensor))
+                samples.append(surface_sample(self.recipe.first_scene + index, size))
+                continue
+            seeds = (self.recipe.seed, stream)
+            rng = np.random.default_rng((*seeds, epoch, position % len(self.scenes), step))
+            if self.recipe.views:
+                rng = view_chance(seeds, index, epoch, self.recipe.views)
+            samples.append(make_sample(self.scenes[index], size, rng, tasks, sensor=self.recipe.sensor))
         return collate(tasks, samples, 1 / self.recipe.accumulate)
 
 
@@ -136,6 +168,11 @@ def check_shares(phases: Sequence[Phase], place: Place, parts: int = 1) -> None:
             raise InputError(
                 f"{place.count} processes{several} need phases of at least {least} images, got {phase}"
             )
+
+
+def view_chance(seeds: Sequence[int], index: int, epoch: int, views: int) -> np.random.Generator:
+    """Chance for the look at image `index` of a stream: one of `views`, in turn from epoch to epoch."""
+    return np.random.default_rng((*seeds, VIEWS, index, epoch % views))
 
 
 def surface_sample(seed: int, size: int) -> Sample:
@@ -173,5 +210,9 @@ def scene_source(recipe: Recipe, cache: Path | None) -> SceneDataset | None:
         return None
     size = max(phase.size for group in groups for phase in phases_of(recipe, group[0]))
     return SceneDataset(
-        get_split("train").first, recipe.scenes, size, cache, normals="normal" in recipe.tasks
+        get_split("train").seed(recipe.first_scene),
+        recipe.scenes,
+        size,
+        cache,
+        normals="normal" in maps_needed(recipe.tasks),
     )

@@ -117,14 +117,19 @@ class Journal:
         if report.fault:
             self.progress.tell(f"{report.fault}; the step is skipped")
             self.log.add(report.step, {"fault": report.fault})
-        self.progress.show(report, speed)
+        features = self.trainer.features
+        for note in features.notes() if features is not None else ():
+            self.progress.tell(note)
+        kept = None if features is None else features.share
+        self.progress.show(report, speed, kept)
         if report.step % self.trainer.recipe.log_every == 0:
             self._record(
                 report.step,
                 {f"loss/{task}": loss for task, loss in report.losses.items()}
                 | {f"weight/{task}": weight for task, weight in report.weights.items()}
                 | {"learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
-                | {"images_per_second": speed, "seconds": self._seconds()},
+                | {"images_per_second": speed, "seconds": self._seconds()}
+                | ({} if kept is None else {"features_kept": kept}),
             )
             self._clock, self._images = time.perf_counter(), 0
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from argus_edge.errors import DatasetError, ImageError, InputError, TaskError
-from argus_edge.train.batches import Batch, StepBatches, check_shares, collate, positions_of
+from argus_edge.train.batches import Batch, StepBatches, check_shares, collate, positions_of, view_chance
+from argus_edge.train.custom import origins
 from argus_edge.train.data.augment import Augmentation, make_training_sample, untold
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example
@@ -59,6 +60,7 @@ class ExampleSamples:
         seed: of the run.
         settings: what may happen to a picture; by default as `make_training_sample` has it.
         stream: number of this data set among those of the run, so that each has its own chance.
+        views: random views that each image is seen in, in turn; 0 for a new one every time.
 
     Raises TaskError for a task that the data set does not tell about, InputError for one without images.
     """
@@ -70,6 +72,7 @@ class ExampleSamples:
         seed: int,
         settings: Augmentation | None = None,
         stream: int = 0,
+        views: int = 0,
     ) -> None:
         unknown = [task for task in tasks if task not in images.tasks]
         if unknown or not tasks:
@@ -80,7 +83,7 @@ class ExampleSamples:
         if len(images) == 0:
             raise InputError(f"{images.title} has no images; nothing can be learnt from it")
         self.images, self.tasks, self.settings = images, tuple(tasks), settings
-        self._seeds = (seed, stream)
+        self.views, self._seeds = views, (seed, stream)
         self._order: tuple[int, NDArray[np.int64]] | None = None  # epoch and its order
 
     def draw(self, position: int, size: tuple[int, int]) -> Drawn:
@@ -98,10 +101,13 @@ class ExampleSamples:
     def _sample(self, epoch: int, place: int, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         order = self._epoch_order(epoch)
         for step in range(len(order)):
-            example = self.images[int(order[(place + step) % len(order)])]
+            index = int(order[(place + step) % len(order)])
+            example = self.images[index]
             example = None if example is None else self._with_category(example)
             if example is None or untold(example, self.tasks):
                 continue
+            if self.views:
+                rng = view_chance(self._seeds, index, epoch, self.views)
             try:
                 return make_training_sample(example, size, rng, self.tasks, self.settings)
             except ImageError as error:  # a side longer than any the runtime takes
@@ -141,6 +147,8 @@ class Steps(Dataset[Loaded]):
         place: Place | None = None,
         parts: int = 1,
     ) -> None:
+        # First, so that a worker that unpickles this knows the tasks from outside before it meets their data.
+        self.origins = origins()
         self.scenes, self.sets, self.place, self.parts = scenes, tuple(sets), place or Place(), parts
         for _, phases in self.sets:
             check_shares(phases, self.place, parts)

@@ -18,16 +18,17 @@ from torch import Tensor, nn
 from argus_edge.errors import CheckpointError, TrainingError, first_line
 from argus_edge.train.balancing import StepLosses, make_balancer
 from argus_edge.train.batches import Batch
+from argus_edge.train.features import FeatureCache, check_features, kept_features, pyramid_identity
 from argus_edge.train.model.argus import Argus, Pyramid, normalise
 from argus_edge.train.objectives import Objective
 from argus_edge.train.optimiser import build_optimiser, rate_factor
+from argus_edge.train.precision import autocast, with_precision
 from argus_edge.train.processes import Place, any_of, held_back, means, shared
 from argus_edge.train.recipe import Recipe
 from argus_edge.train.stages import freeze_parts
 from argus_edge.train.state import read_state, write_state
 
 MOST_FAULTS = 10  # steps in a row whose loss is not finite
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,22 @@ class Trainer:
 
     Each step takes the batches of all tasks, back-propagates one task after another down to the feature maps,
     one batch after another through adapter and backbone, and steps once.
+
+    `features` is a folder that keeps the maps of a frozen backbone and adapter, so that they see each image
+    once. Raises InputError where the recipe has no use for that.
     """
 
     def __init__(
-        self, model: Argus, recipe: Recipe, device: torch.device, place: Place | None = None
+        self,
+        model: Argus,
+        recipe: Recipe,
+        device: torch.device,
+        place: Place | None = None,
+        features: Path | None = None,
     ) -> None:
+        if features is not None:
+            check_features(recipe)
+        recipe = with_precision(recipe, device)
         self.recipe, self.device, self.place = recipe, device, place or Place()
         self.model = model.to(device)
         trained = freeze_parts(model, recipe)
@@ -74,7 +86,8 @@ class Trainer:
         self._pyramid = shared(pyramid, self.place)
         self._objectives = {
             task: shared(
-                Objective(task, model.decoders[task], recipe.encoder_copies, whole=several), self.place
+                Objective(task, model.decoders[task], recipe.encoder_copies, recipe.mask_points, several),
+                self.place,
             )
             for task in trained
         }
@@ -83,6 +96,9 @@ class Trainer:
         self.balancer = make_balancer(recipe.balancing, recipe.task_weights, trained)
         self.step = 0
         self._faults = 0  # in a row
+        self.features: FeatureCache | None = None
+        if features is not None:
+            self.features = FeatureCache(features, pyramid_identity(model, recipe, device))
 
     def advance(self, batches: Sequence[Batch]) -> StepReport:
         """One step over the batches of all tasks.
@@ -124,7 +140,7 @@ class Trainer:
         for index, batch in enumerate(batches):
             with held_back(self._pyramid, hold=index < len(batches) - 1):
                 with self._autocast():
-                    features = self._pyramid(normalise(batch.image))
+                    features = self._features_of(batch)
                 leaves = [f.detach().requires_grad_(f.requires_grad) for f in features]
                 gradients = [torch.zeros_like(leaf) for leaf in leaves] if leaves[0].requires_grad else []
                 for task, target in batch.targets.items():
@@ -137,6 +153,14 @@ class Trainer:
                 if gradients:
                     torch.autograd.backward(features, gradients)
         return told
+
+    def _features_of(self, batch: Batch) -> list[Tensor]:
+        """F0..F3; those that no decoder of the batch reads may be empty."""
+        if self.features is None:
+            return self._pyramid(normalise(batch.image))  # type: ignore[no-any-return]
+        decoders = [self.model.decoders[task] for task in batch.targets]
+        levels = {level for decoder in decoders for level in decoder.levels}  # type: ignore[union-attr]
+        return kept_features(self._pyramid, self.features, batch.image, sorted(levels))
 
     def _backward_task(
         self,
@@ -165,8 +189,7 @@ class Trainer:
         told.gradients[task] = told.gradients.get(task, 0.0) + (norm / scale if scale else 0.0)
 
     def _autocast(self) -> torch.autocast:
-        dtype = AUTOCAST[self.recipe.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+        return autocast(self.recipe.precision, self.device)
 
     def _descend(self, losses: dict[str, float]) -> float:
         """One step of the optimiser; the norm of the gradients before they were clipped."""
@@ -190,7 +213,7 @@ class Trainer:
         losses: dict[str, float] = {}
         with self._autocast():
             for batch in batches:
-                features = self._pyramid(normalise(batch.image))
+                features = self._features_of(batch)
                 for task, target in batch.targets.items():
                     loss = float(self._objectives[task](features, target, generator))
                     losses[task] = losses.get(task, 0.0) + batch.share * loss
@@ -255,6 +278,9 @@ class Trainer:
             self._faults, self.step = int(facts["faults"]), int(facts["step"])
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{folder}: no run to resume there ({first_line(error)})") from error
+        if self.features is not None:  # these are the weights that count
+            identity = pyramid_identity(self.model, self.recipe, self.device)
+            self.features = FeatureCache(self.features.folder, identity)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from argus_edge.errors import InputError
 from argus_edge.results import AnomalyMap, DenseMap, Frame, Result
 from argus_edge.runtime.draw import draw_apart
 from argus_edge.runtime.draw.maps import value_span
-from argus_edge.tasks import TASKS
+from argus_edge.tasks import get_task
 from argus_edge.train.data.example import Example
 from argus_edge.train.metrics import Metric, TaskMetric
 from argus_edge.train.truth import true_result
@@ -34,7 +34,7 @@ GAP: Final = 6  # [px]
 GROUND: Final = 24  # grey behind the panels
 INDEX: Final = "worst.json"  # lists the pictures beside it
 NAME: Final = 60  # characters of an image's name in a file name
-OURS: Final = re.compile(rf"({'|'.join(TASKS)})-\d{{2,}}-[\w.+-]*\.png", re.ASCII)
+OURS: Final = re.compile(r"[a-z][a-z0-9_]*-\d{2,}--?\d+\.\d{4}-[\w.+-]*\.png", re.ASCII)  # as `Picture.file`
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class WorstImages:
         kept = self._kept.setdefault(task, [])
         if len(kept) == self.count and (badness, -self._seen) < kept[0][:2]:
             return
-        caption = f"{TASKS[task].title}   {figure} {value:.4f}   {example.name}"
+        caption = f"{get_task(task).title}   {figure} {value:.4f}   {example.name}"
         png = _encoded(task, example, result, self._classes.get(task, ()), caption)
         heapq.heappush(kept, (badness, -self._seen, example.name, figure, value, png))
         if len(kept) > self.count:

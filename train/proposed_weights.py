@@ -33,7 +33,11 @@ def measure_losses(
             features = model.features(normalise(batch.image))
             for task, target in batch.targets.items():
                 decoder = model.decoders[task]
-                loss = float(task_loss(task, decoder, features, target, generator, recipe.encoder_copies))
+                loss = float(
+                    task_loss(
+                        task, decoder, features, target, generator, recipe.encoder_copies, recipe.mask_points
+                    )
+                )
                 if not math.isfinite(loss):
                     raise TrainingError(f"the loss of task {task!r} is {loss} on {', '.join(batch.names)}")
                 found[task].append(loss)

@@ -12,6 +12,8 @@ from typing import Any, Final
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, TaskError, first_line
 from argus_edge.tasks import get_task
+from argus_edge.train.custom import custom_task
+from argus_edge.train.data.scenes.splits import get_split
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Phase:
 
 BALANCERS: Final = ("fixed", "famo", "gradnorm", "uncertainty")
 FREEZES: Final = ("auto", "none", "backbone", "backbone+adapter")
+NORMS: Final = ("group", "batch")
 
 # Each loss times its weight is of the order of 1 (the paper's rule).
 TASK_WEIGHTS: Final = {
@@ -42,6 +45,7 @@ class Recipe:
     data: Mapping[str, str] = field(default_factory=dict)  # task -> LAYOUT:PATH[@SPLIT]; the rest: scenes
     init: str = ""  # checkpoint folder whose weights to start from
     keep: bool = False  # its decoders that are not trained here go into the result as they are
+    norm: str = "group"  # of adapter and projection; "batch" is what the paper compares it with (Fig. 6)
     freeze: str = "auto"  # none, backbone (the ViT), backbone+adapter; auto: the ViT of small and base
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(2600, 192, 8), Phase(650, 320, 8))
@@ -49,7 +53,10 @@ class Recipe:
     batches: Mapping[str, int] = field(default_factory=dict)  # task -> images in place of the phases'
     accumulate: int = 1  # parts that a batch is computed in, one after another, to take less memory
     encoder_copies: int = 4  # of each object, matched among the detector's proposals
+    mask_points: int = 0  # at which inst and pan compare masks; 0: the published number, or a mask's cells
     scenes: int = 6000  # rendered training scenes, drawn without repetition per epoch
+    first_scene: int = 0  # number of the first one, so that runs can learn from disjoint scenes
+    views: int = 0  # random views that each image is seen in, in turn; 0: a new one every time
     sensor: bool = False  # scenes are seen by random cameras: exposure, blur, noise, a lens
     pose_crops: int = 0  # crops of people that a step adds to the regions, for pose in crop mode; on scenes
     shared_images: bool = (
@@ -66,7 +73,7 @@ class Recipe:
     final_rate: float = 0.01  # of the learning rate, where the cosine ends
     clip_norm: float = 10.0
     ema_decay: float = 0.995
-    precision: str = "bf16"  # "fp32", "bf16" (autocast), "fp16" (autocast with loss scaling, GPU only)
+    precision: str = "auto"  # "fp32", "bf16", "fp16" (with loss scaling, GPU only); precision.py has auto
     compile: bool = False  # backbone and adapter through torch.compile
     workers: int = 1  # processes that load and augment
     log_every: int = 10  # steps
@@ -87,9 +94,10 @@ MAPPINGS: Final = {"task_weights": float, "data": str, "sizes": int, "batches": 
 # Settings, what they must be, and whether a value is that (NaN never is).
 LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = (
     (("variant",), "nano, small or base", lambda v: v in ("nano", "small", "base")),
-    (("precision",), "fp32, bf16 or fp16", lambda v: v in ("fp32", "bf16", "fp16")),
+    (("precision",), "auto, fp32, bf16 or fp16", lambda v: v in ("auto", "fp32", "bf16", "fp16")),
     (("freeze",), f"one of {', '.join(FREEZES)}", lambda v: v in FREEZES),
     (("balancing",), f"one of {', '.join(BALANCERS)}", lambda v: v in BALANCERS),
+    (("norm",), f"one of {', '.join(NORMS)}", lambda v: v in NORMS),
     (("seed",), f"from 0 to {2**31 - 1}", lambda v: 0 <= v < 2**31),
     (
         (
@@ -99,7 +107,11 @@ LIMITS: Final[tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...]] = 
         "at least 1",
         lambda v: v >= 1,
     ),
-    (("warmup", "workers", "weight_decay", "backbone_rate"), "0 or more", lambda v: 0 <= v < math.inf),
+    (
+        ("first_scene", "views", "mask_points", "warmup", "workers", "weight_decay", "backbone_rate"),
+        "0 or more",
+        lambda v: 0 <= v < math.inf,
+    ),
     (("learning_rate", "clip_norm"), "above 0", lambda v: 0 < v < math.inf),
     (("ema_decay",), "from 0 to below 1", lambda v: 0 <= v < 1),
     (("final_rate",), "from 0 to 1", lambda v: 0 <= v <= 1),
@@ -116,6 +128,11 @@ def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
             raise InputError(f"{where}: unknown setting {name!r}; known are {', '.join(sorted(known))}")
         given[name] = _converted(name, value, getattr(defaults, name), where)
     recipe = dataclasses.replace(defaults, **given)
+    try:
+        own = {task: custom_task(task).weight for task in recipe.tasks if task not in recipe.task_weights}
+    except TaskError as error:
+        raise InputError(f"{where}: {error}") from error
+    recipe = dataclasses.replace(recipe, task_weights={**recipe.task_weights, **own})
     _check(recipe, where)
     return recipe
 
@@ -224,15 +241,21 @@ def _check(recipe: Recipe, where: str) -> None:
                     f"{where}: {name} names task {task!r}, which is not among the tasks "
                     f"{', '.join(recipe.tasks)}"
                 )
+    if recipe.first_scene + recipe.scenes > get_split("train").size:
+        raise InputError(
+            f"{where}: there are {get_split('train').size} scenes to learn from, counted from 0; got "
+            f"{recipe.scenes} from first_scene {recipe.first_scene} on"
+        )
+    if recipe.balancing == "gradnorm" and recipe.freeze == "backbone+adapter":
+        raise InputError(
+            f"{where}: balancing gradnorm compares the gradients of the feature maps, of which freeze "
+            f"backbone+adapter has none; choose fixed, famo or uncertainty"
+        )
     if recipe.keep and not recipe.init:
         raise InputError(f"{where}: keep is about the decoders of a checkpoint; name one with init")
     for task in recipe.tasks:
-        try:
-            get_task(task)
-        except TaskError as error:
-            raise InputError(f"{where}: {error}") from error
-        weight = recipe.task_weights.get(task)
-        if weight is None or not 0 <= weight < math.inf:
+        weight = recipe.task_weights[task]
+        if not 0 <= weight < math.inf:
             raise InputError(
                 f"{where}: task {task!r} needs a weight of 0 or more in task_weights, got {weight}"
             )

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.results import Classification, Detections, Instances, PanopticMap, Result
+from argus_edge.tasks import OutputKind, get_task
 from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.metrics import AnomalyTruth, PanopticTruth, TrueSegment
 
-MAPS: Final = {"seg": "labels", "parse": "parts"}  # task -> the field of an example
 NO_CLASS: Final = 254  # stands for ids that the data set's classes do not have
 SHOWN: Final = 12  # class names in a message
 
@@ -76,7 +76,7 @@ def match_classes(
             f"task '{task}': classes {_differences(model, renamed)}; "
             f"name them alike with --rename DATA=MODEL,...{rest}"
         )
-    names = tuple(model) if task in MAPS else tuple(both)
+    names = tuple(model) if get_task(task).kind == "label_map" else tuple(both)
     index = {name: i for i, name in enumerate(names)}
     taken = set(both)
     return ClassTable(
@@ -113,7 +113,17 @@ def relabel_example(example: Example, task: str, table: ClassTable) -> Example:
         new = table.of_data[table.data_names.index(example.anomaly.category)]
         anomaly = None if new is None else AnomalyTruth(table.names[new], example.anomaly.mask)
         return replace(example, anomaly=anomaly)
+    if task in example.custom:
+        moved_label = _relabel_custom(get_task(task).kind, example.custom[task], table)
+        return replace(example, custom={**example.custom, task: moved_label})
     return example
+
+
+def _relabel_custom(kind: OutputKind, label: Any, table: ClassTable) -> Any:
+    """The label of a task from outside, where it has classes."""
+    if kind == "label_map":
+        return _lookup(table)[label]
+    return table.of_data[int(label)] if kind == "scores" else label
 
 
 def relabel_result(result: Result, table: ClassTable) -> Result:
@@ -169,7 +179,7 @@ def _note(
     parts = []
     if len(both) < len(model) or others:
         ignored = f" ({others} more in the data ignored)" if others else ""
-        count = "classes" if task in MAPS else f"{len(both)} of {len(model)} classes"
+        count = "classes" if get_task(task).kind == "label_map" else f"{len(both)} of {len(model)} classes"
         parts.append(f"{count}{ignored}: {listed(both)}")
     changed: dict[str, list[str]] = {}
     for old, new in zip(data, renamed, strict=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from argus_edge.tasks import TASKS
+from argus_edge.tasks import get_task
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.evaluation_sets import EvaluationSet
 from argus_edge.train.metrics import COUNTS, TaskMetric, is_of_class, is_of_size
@@ -143,7 +143,7 @@ def _print_table(console: Console, measurement: Measurement, per_class: bool, pe
                 continue
             shares = [comparison.kept[task].get(figure) for comparison in comparisons.values()]
             table.add_row(
-                TASKS[task].title,
+                get_task(task).title,
                 figure,
                 *(_cell(figure, each.get(figure)) for each in metrics),
                 *("" if share is None else f"{100 * share:.2f} %" for share in shares),
@@ -155,7 +155,7 @@ def _print_table(console: Console, measurement: Measurement, per_class: bool, pe
         table.add_row("frame time [ms]", percentile, *(f"{each[percentile]:.2f}" for each in times))
     console.print(table)
     for task, protocol in measurement.first.protocols.items():
-        console.print(f"{TASKS[task].title}: {protocol}")
+        console.print(f"{get_task(task).title}: {protocol}")
     for name, comparison in comparisons.items():
         console.print(f"frame time of {name} by that of {headings[0]}: {comparison.frame_time_ratio:.3f}")
     problems = measurement.on.problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -23,6 +23,14 @@ svg.chart polyline { fill: none; stroke: var(--curve); stroke-width: 1.6; stroke
 svg.chart circle { fill: var(--curve); }
 """
 """The page defines --faint (text), --line (grid) and --curve."""
+CAPTION: Final = 20  # height of a line of text in a picture of curves
+COLOURS: Final = ("#0b62c4", "#d1495b", "#2e8b57", "#b8860b", "#7b4fb5", "#444b54", "#d2691e", "#008b8b")
+PICTURE_STYLE: Final = (
+    "text { fill: #444b54; font: 11px system-ui, sans-serif; } text[font-weight] { font-size: 13px; "
+    "font-weight: 600; } line { stroke: #d8dde3; } polyline { fill: none; stroke-width: 1.6; "
+    "stroke-linejoin: round; } "
+    + " ".join(f".c{i} {{ stroke: {c}; }} circle.c{i} {{ fill: {c}; }}" for i, c in enumerate(COLOURS))
+)
 
 
 def chart(title: str, points: Points, steps: int) -> str:
@@ -32,7 +40,55 @@ def chart(title: str, points: Points, steps: int) -> str:
     points = _thinned(points)
     if not points:
         return ""
-    low, high = min(y for _, y in points), max(y for _, y in points)
+    parts, log = _drawing([points], steps)
+    note = ' <span class="note">log scale</span>' if log else ""
+    return (
+        f"<figure><figcaption>{escape(title)}{note}</figcaption>"
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"{''.join(parts)}</svg></figure>"
+    )
+
+
+def picture_of_curves(panels: Mapping[str, Mapping[str, Points]], steps: int) -> str:
+    """An SVG file of its own: title of a panel -> name of a line -> its points, over the steps 0 to `steps`.
+
+    A line has the same colour in every panel; panels without a point are left out.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    drawn = []
+    for title, lines in panels.items():
+        colours = [i for i, name in enumerate(names) if lines.get(name)]
+        if colours:
+            parts, log = _drawing([_thinned(lines[names[i]]) for i in colours], steps, colours)
+            drawn.append((title + (", log scale" if log else ""), parts))
+    columns, row = min(2, max(1, len(drawn))), HEIGHT + CAPTION
+    key = TOP + CAPTION * len(names)
+    width, height = columns * WIDTH, key + math.ceil(len(drawn) / columns) * row
+    body = []
+    for i, name in enumerate(names):
+        y = TOP + CAPTION * i + CAPTION // 2
+        body.append(f'<polyline class="c{i % len(COLOURS)}" points="{LEFT},{y} {LEFT + 24},{y}"/>')
+        body.append(f'<text x="{LEFT + 32}" y="{y}" dy="4">{escape(name)}</text>')
+    for i, (title, parts) in enumerate(drawn):
+        x, y = i % columns * WIDTH, key + i // columns * row
+        body.append(f'<text x="{x + LEFT}" y="{y + 14}" font-weight="bold">{escape(title)}</text>')
+        body.append(
+            f'<svg x="{x}" y="{y + CAPTION}" width="{WIDTH}" height="{HEIGHT}">{"".join(parts)}</svg>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">'
+        f'<style>{PICTURE_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>{"".join(body)}</svg>\n'
+    )
+
+
+def _drawing(
+    lines: Sequence[Points], steps: int, colours: Sequence[int] | None = None
+) -> tuple[list[str], bool]:
+    """Axes and lines, none of which is empty, as elements of an SVG of WIDTH x HEIGHT; whether the values'
+    scale is logarithmic. `colours`: numbers of the classes that colour the lines.
+    """
+    values = [y for points in lines for _, y in points]
+    low, high = min(values), max(values)
     log = low > 0 and high > 10 * low
     marks = _decades(low, high) if log else even_ticks(low, high, 4)
     scale = math.log10 if log else float
@@ -53,16 +109,13 @@ def chart(title: str, points: Points, steps: int) -> str:
             x, _ = place(mark, high)
             anchor = "end" if mark > 0.95 * steps else "middle"
             parts.append(f'<text x="{x}" y="{HEIGHT - 7}" text-anchor="{anchor}">{_number(mark)}</text>')
-    line = [place(x, y) for x, y in points]
-    parts.append(f'<polyline points="{" ".join(",".join(point) for point in line)}"/>')
-    if len(line) <= MOST_DOTS:
-        parts += [f'<circle cx="{x}" cy="{y}" r="2"/>' for x, y in line]
-    note = ' <span class="note">log scale</span>' if log else ""
-    return (
-        f"<figure><figcaption>{escape(title)}{note}</figcaption>"
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg></figure>"
-    )
+    for number, points in enumerate(lines):
+        kind = "" if colours is None else f'class="c{colours[number] % len(COLOURS)}" '
+        line = [place(x, y) for x, y in points]
+        parts.append(f'<polyline {kind}points="{" ".join(",".join(point) for point in line)}"/>')
+        if len(line) <= MOST_DOTS:
+            parts += [f'<circle {kind}cx="{x}" cy="{y}" r="2"/>' for x, y in line]
+    return parts, log
 
 
 def even_ticks(low: float, high: float, count: int) -> list[float]:

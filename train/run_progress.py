@@ -41,11 +41,14 @@ class RunProgress(Progress):
         if self._losses:
             yield self._losses
 
-    def show(self, report: StepReport, images_per_second: float) -> None:
-        """Bring the bar to a step."""
+    def show(self, report: StepReport, images_per_second: float, kept: float | None = None) -> None:
+        """Bring the bar to a step; `kept` is the share of images whose features were on disk."""
         losses = "  ".join(f"{task} {loss:.3f}" for task, loss in report.losses.items())
         self._losses = Text(losses, style="progress.data.speed")
-        self.update(self._bar, completed=report.step, speed=f"{images_per_second:.1f} img/s")
+        speed = f"{images_per_second:.1f} img/s"
+        if kept is not None:
+            speed += f", {kept:.0%} of features kept"
+        self.update(self._bar, completed=report.step, speed=speed)
 
     def tell(self, message: str) -> None:
         """Print a line that stays, above the bar."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from argus_edge.errors import TrainingError
-from argus_edge.tasks import TASKS
+from argus_edge.tasks import all_tasks
 from argus_edge.train.data.readers.files import shown
 from argus_edge.train.metrics import COUNTS, TaskMetric, is_of_class
 from argus_edge.train.model.checkpoint import CheckpointInfo, write_atomically
@@ -103,7 +103,8 @@ def _text(value: object) -> str:
 
 
 def _title(task: str) -> str:
-    return TASKS[task].title if task in TASKS else task
+    rows = all_tasks()
+    return rows[task].title if task in rows else task
 
 
 def _state(report: RunReport) -> str:

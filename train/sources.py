@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import DatasetError, InputError, TaskError
+from argus_edge.tasks import TASKS
 from argus_edge.train.batches import StepBatches, scene_source
 from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import READERS, open_data
 from argus_edge.train.data.readers.files import shown
+from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.evaluation_sets import EvaluationSet, open_sets
 from argus_edge.train.loader import ExampleSamples, Steps
@@ -39,7 +41,10 @@ class Sources:
         scenes = StepBatches(recipe, self.scenes, place) if self.scenes is not None else None
         stream = count(len(scenes.groups) if scenes is not None else 0)
         sets = [
-            (ExampleSamples(images, (task,), recipe.seed, stream=next(stream)), phases_of(recipe, task))
+            (
+                ExampleSamples(images, (task,), recipe.seed, stream=next(stream), views=recipe.views),
+                phases_of(recipe, task),
+            )
             for task, images in self.sets.items()
         ]
         return Steps(scenes, sets, place, recipe.accumulate)
@@ -69,6 +74,12 @@ def open_sources(recipe: Recipe, cache: Path) -> Sources:
             f"{recipe.data.get('det', 'scenes')} for det, {recipe.data.get('inst', 'scenes')} for inst"
         )
     decoders = decoders_of(recipe.tasks)
+    for task in decoders:
+        if task not in recipe.data and task not in TASKS and task not in CUSTOM_SCENE_LABELS:
+            raise InputError(
+                f"task {task!r} does not say what scenes tell about it; name a data set with --data "
+                f"LAYOUT:PATH"
+            )
     sets = {task: _open(recipe.data[task], (task,)) for task in decoders if task in recipe.data}
     classes = {}
     for task in recipe.tasks:

@@ -12,9 +12,18 @@ from pathlib import Path
 import torch
 
 from argus_edge.errors import InputError
+from argus_edge.train.custom import origin_of
 from argus_edge.train.model.argus import Argus, decoder_of, decoders_of
-from argus_edge.train.model.build import BACKBONES, Variant, build_decoder, build_model, variant_named
-from argus_edge.train.model.checkpoint import CheckpointInfo, load_parts, read_info
+from argus_edge.train.model.build import (
+    BACKBONES,
+    DECODERS,
+    Variant,
+    build_decoder,
+    build_model,
+    norm_named,
+    variant_named,
+)
+from argus_edge.train.model.checkpoint import CheckpointInfo, load_parts, read_info, require_tasks
 from argus_edge.train.recipe import Recipe
 
 
@@ -38,6 +47,8 @@ class Start:
             command,
             recipe.to_json(),
             things=self.things,
+            norm=recipe.norm,
+            custom={task: origin for task in self.tasks if (origin := origin_of(task)) is not None},
         )
 
 
@@ -63,14 +74,14 @@ def start_model(
 
     Raises InputError where recipe and checkpoint do not go together, CheckpointError as loading does.
     """
-    variant = variant_named(recipe.variant)
+    variant, norm = variant_named(recipe.variant), norm_named(recipe.norm)
     if not recipe.init:
         if recipe.freeze == "backbone+adapter":
             raise InputError(
                 "freeze backbone+adapter: they would stay as untrained as they are; name a checkpoint to "
                 "start from with --init"
             )
-        model = build_model(variant, recipe.tasks, classes, pretrained, weights)
+        model = build_model(variant, recipe.tasks, classes, pretrained, weights, norm)
         return Start(model, recipe.tasks, classes, things)
     if pretrained or weights is not None:
         raise InputError("--init: the ViT comes from the checkpoint; leave out --pretrained and --weights")
@@ -78,15 +89,22 @@ def start_model(
     info = read_info(path)
     if info.variant != recipe.variant:
         raise InputError(f"--init {path}: holds {info.variant}; this run trains {recipe.variant}")
+    if info.norm != recipe.norm:
+        raise InputError(
+            f"--init {path}: its adapter has norm {info.norm!r}, this run trains norm {recipe.norm!r}; set "
+            f"norm: {info.norm} in the recipe or take another checkpoint"
+        )
     kept = _kept(recipe, info)
+    require_tasks(path, info, kept)
     tasks = (*recipe.tasks, *kept)
     classes = {**classes, **{task: info.classes[task] for task in kept if task in info.classes}}
-    model = build_model(variant, tasks, classes)
+    model = build_model(variant, tasks, classes, norm=norm)
     fresh = _fresh_tensors(model, variant, classes, info)
-    load_parts(path, model, fresh)
+    sources = {name: _source(name, variant, info) for name in fresh}
+    load_parts(path, model, fresh, sources)
     if "pan" in kept:
         things = info.things
-    return Start(model, tasks, classes, things, _notes(path, model, info, fresh))
+    return Start(model, tasks, classes, things, _notes(path, model, info, sources, fresh))
 
 
 def freeze_parts(model: Argus, recipe: Recipe) -> tuple[str, ...]:
@@ -128,25 +146,42 @@ def _fresh_tensors(
     """Decoder that the checkpoint has, too -> its tensors that depend on the classes, if those are others."""
     fresh: dict[str, frozenset[str]] = {}
     for name, decoder in model.decoders.items():
-        if name not in decoders_of(info.tasks):
+        source = _source(name, variant, info)
+        if source not in decoders_of(info.tasks):
             continue
         names = classes.get(name, ())
         fresh[name] = frozenset()
-        if tuple(info.classes.get(name, ())) != tuple(names):
+        if source != name:
+            with torch.random.fork_rng(devices=[]):
+                known = build_decoder(variant, source, names).state_dict()
+            fresh[name] = frozenset(decoder.state_dict().keys() - known.keys())
+        if tuple(info.classes.get(source, ())) != tuple(names):
             with torch.random.fork_rng(devices=[]):
                 other = build_decoder(variant, name, (*names, "one more")).state_dict()
-            fresh[name] = frozenset(k for k, v in decoder.state_dict().items() if other[k].shape != v.shape)
+            fresh[name] |= {k for k, v in decoder.state_dict().items() if other[k].shape != v.shape}
     return fresh
 
 
+def _source(name: str, variant: Variant, info: CheckpointInfo) -> str:
+    """The checkpoint's decoder that becomes decoder `name`: a detector without masks may get them."""
+    grows = name == "inst" and DECODERS[variant].initial_boxes == "regressed"
+    return "det" if grows and name not in info.tasks else name
+
+
 def _notes(
-    path: Path, model: Argus, info: CheckpointInfo, fresh: Mapping[str, frozenset[str]]
+    path: Path,
+    model: Argus,
+    info: CheckpointInfo,
+    sources: Mapping[str, str],
+    fresh: Mapping[str, frozenset[str]],
 ) -> tuple[str, ...]:
     new = [name for name in model.decoders if name not in fresh]
-    renamed = [name for name, tensors in fresh.items() if tensors]
-    left = [task for task in info.tasks if decoder_of(task, info.tasks) not in model.decoders]
+    grown = [name for name, source in sources.items() if source != name]
+    renamed = [name for name, tensors in fresh.items() if tensors and name not in grown]
+    left = [task for task in info.tasks if decoder_of(task, info.tasks) not in sources.values()]
     told = (
         ("start from nothing", new),
+        ("start from the boxes of det, with masks from nothing", grown),
         ("have other classes, whose layers start from nothing", renamed),
         ("are left out of the result, as --keep is not given", left),
     )

@@ -13,7 +13,8 @@ from argus_edge.errors import InputError, TaskError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.session import Runtime
 from argus_edge.spec import PRECISIONS, Precision
-from argus_edge.tasks import get_task
+from argus_edge.tasks import all_tasks, get_task
+from argus_edge.train.custom import origin_of
 from argus_edge.train.metrics.keypoint_ap import MAX_PERSONS
 from argus_edge.train.validate import Predict
 
@@ -89,6 +90,7 @@ def _package(path: Path, engine: str, precisions: Sequence[str] | None, threads:
     if engine == "torch":
         raise InputError(f"{path} is not a checkpoint, and only those run on torch")
     package = ModelPackage.open(path)
+    _check_rows(path, package)
     chosen = [_precision(name) for name in precisions] if precisions is not None else [None]
 
     @contextmanager
@@ -106,6 +108,18 @@ def _package(path: Path, engine: str, precisions: Sequence[str] | None, threads:
 
     tasks = package.spec.tasks
     return Model(tuple(tasks), {name: entry.classes for name, entry in tasks.items()}, False, load)
+
+
+def _check_rows(path: Path, package: ModelPackage) -> None:
+    """Raise InputError where a task from outside is of another kind here than in the package."""
+    known = all_tasks()
+    for task, entry in package.spec.tasks.items():
+        kind = entry.row(task).kind if task in known else None
+        if kind is not None and kind != known[task].kind:
+            raise InputError(
+                f"{path}: its task {task!r} is of kind {kind!r}, that of {origin_of(task)} of kind "
+                f"{known[task].kind!r}; name the file that it was trained with"
+            )
 
 
 def _notes(package: ModelPackage) -> dict[str, str]:

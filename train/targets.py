@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from argus_edge.runtime.persons import widen
+from argus_edge.tasks import OutputKind
+from argus_edge.train.custom import custom_task
 from argus_edge.train.data.augment import pose_samples
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.heatmaps import HEATMAP_SIZE, PoseSample, View, view_heatmaps
@@ -112,11 +114,12 @@ def _map(task: str, dtype: torch.dtype) -> Callable[[Sequence[Sample]], Tensor]:
     return lambda samples: torch.from_numpy(np.stack([s.maps[task] for s in samples])).to(dtype)
 
 
-def _normals(samples: Sequence[Sample]) -> Tensor:
-    return torch.from_numpy(np.stack([s.maps["normal"] for s in samples])).permute(0, 3, 1, 2).contiguous()
+def _normals(task: str) -> Callable[[Sequence[Sample]], Tensor]:
+    """Maps (H, W, 3) -> (B, 3, H, W)."""
+    return lambda samples: _map(task, torch.float32)(samples).permute(0, 3, 1, 2).contiguous()
 
 
-TARGETS: Final[Mapping[str, Callable[[Sequence[Sample]], Any]]] = {
+_TARGETS: Final[Mapping[str, Callable[[Sequence[Sample]], Any]]] = {
     "det": _boxes,
     "inst": _instances,
     "pan": _segments,
@@ -125,11 +128,26 @@ TARGETS: Final[Mapping[str, Callable[[Sequence[Sample]], Any]]] = {
     "sal": _map("sal", torch.int64),
     "edge": _map("edge", torch.int64),
     "depth": _map("depth", torch.float32),
-    "normal": _normals,
+    "normal": _normals("normal"),
     "pose": _pose,
     "cls": lambda samples: torch.tensor([s.image_class for s in samples]),
     "anom": lambda samples: torch.tensor([s.image_class for s in samples]),  # the category
 }
+# What a task from outside compares with, unless it says otherwise.
+_OF_KIND: Final[Mapping[OutputKind, Callable[[str], Callable[[Sequence[Sample]], Tensor]]]] = {
+    "label_map": lambda task: _map(task, torch.int64),  # (B, H, W), 255 = ignore
+    "dense_map": lambda task: _map(task, torch.float32),  # (B, H, W), NaN = unknown
+    "normal_map": _normals,  # (B, 3, H, W), 0 = unknown
+    "scores": lambda task: _map(task, torch.int64),  # (B,)
+}
+
+
+def targets_of(task: str, samples: Sequence[Sample]) -> Any:
+    """What the loss of a task compares with, for a batch of samples."""
+    if task in _TARGETS:
+        return _TARGETS[task](samples)
+    custom = custom_task(task)
+    return (custom.targets or _OF_KIND[custom.row.kind](task))(samples)
 
 
 def moved(value: Any, device: torch.device) -> Any:

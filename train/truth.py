@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from argus_edge.results import (
     Segment,
 )
 from argus_edge.runtime.persons import PERSON
+from argus_edge.tasks import TASKS, get_task
 from argus_edge.train.data.example import IGNORE, Example
 
 
@@ -31,6 +33,8 @@ def true_result(task: str, example: Example, names: Sequence[str]) -> Result | N
     `names` are the task's classes. None where the example says nothing about the task. Where it does not know
     a pixel's depth, the greatest of the image is shown.
     """
+    if task not in TASKS:
+        return _custom(task, example.custom.get(task), names)
     match task:
         case "det" | "inst" if example.objects is not None:
             return _objects(example, names, masks=task == "inst")
@@ -57,6 +61,24 @@ def true_result(task: str, example: Example, names: Sequence[str]) -> Result | N
             mask = np.asarray(example.anomaly.mask) != 0
             levels = np.where(mask, np.float32(0.5), np.float32(-0.5))
             return AnomalyMap(levels[None], np.array([mask.any()], np.float32), (example.anomaly.category,))
+    return None
+
+
+def _custom(task: str, label: Any, names: Sequence[str]) -> Result | None:
+    """The label of a task from outside, as `SceneLabel` has it."""
+    if label is None:
+        return None
+    match get_task(task).kind:
+        case "label_map":
+            return LabelMap(label, tuple(names))
+        case "dense_map":
+            known = np.isfinite(label)
+            greatest = label[known].max(initial=0)
+            return DenseMap(np.where(known, label, greatest).astype(np.float32), get_task(task).unit)
+        case "normal_map":
+            return NormalMap(label)
+        case "scores":
+            return Classification(np.ones(1, np.float32), (names[int(label)],))
     return None
 
 

@@ -118,7 +118,7 @@ def evaluate(
                 frame = predictors[name](*arguments)
                 times[name].append((time.perf_counter_ns() - start) / 1e6)
                 for task, truth in truths.items():
-                    result = getattr(frame, task)
+                    result = frame[task]
                     if task in tables:
                         result = relabel_result(result, tables[task])
                     collected[name][task].update(result, truth)
@@ -203,6 +203,7 @@ def _chunks(samples: Iterable[Example | None], skipped: Callable[[], None]) -> I
 def _bytes(example: Example) -> int:
     """What its arrays take."""
     values = [getattr(example, field.name) for field in fields(example)]
+    values += example.custom.values()
     values += [thing.mask for thing in example.objects or ()]
     values += [example.panoptic.segment_ids] if example.panoptic is not None else []
     values += [example.anomaly.mask] if example.anomaly is not None else []

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import PackageError
+from argus_edge.errors import PackageError, TaskError
 from argus_edge.package.files import FILE_PATH, MAX_FILE_BYTES, MAX_FILES
 from argus_edge.package.strict_json import Node
 from argus_edge.spec import (
@@ -33,12 +33,12 @@ from argus_edge.spec import (
     TensorSpec,
     VariantSpec,
 )
-from argus_edge.tasks import TASKS, OutputKind
+from argus_edge.tasks import CUSTOM_KINDS, TASKS, OutputKind, TaskSpec, check_task_name
 
 __all__ = [
     "COMPONENT_FILE",
     "DTYPES",
-    "FORMAT_VERSION",
+    "FORMAT_VERSIONS",
     "MANIFEST_FILE",
     "MAX_SIDE",
     "Manifest",
@@ -53,13 +53,14 @@ __all__ = [
     "read_manifest",
 ]
 
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSIONS: Final = ("1.0", "1.1")  # 1.1 has tasks that are none of the twelve
 MANIFEST_FILE: Final = "manifest.json"
 COMPONENT_FILE: Final = "component.json"
 DTYPES: Final = {"uint8": "|u1", "int32": "<i4", "int64": "<i8", "float16": "<f2", "float32": "<f4"}
 
 _SCHEMA_VERSION: Final = "1.0"  # of ONNX Runtime's model package
 _MAX_COMPONENTS: Final = 32
+_MAX_TASKS: Final = 32
 _MAX_VARIANTS: Final = 16
 _MAX_TENSORS: Final = 32
 _MAX_CLASSES: Final = 65536
@@ -118,7 +119,7 @@ def dump(value: JsonValue) -> bytes:
 def manifest_to_json(spec: PackageSpec, files: Mapping[str, FileEntry]) -> dict[str, JsonValue]:
     """Return the content of manifest.json; `files` lists every other file of the package."""
     argus: dict[str, JsonValue] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": _version_of(spec),
         "name": spec.name,
         "input": _input_to_json(spec.input),
         "tasks": {name: _task_to_json(task) for name, task in spec.tasks.items()},
@@ -162,9 +163,19 @@ def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:
     }
 
 
+def _version_of(spec: PackageSpec) -> str:
+    """The lowest version that has what the package needs, so that older readers open what they can."""
+    oldest, newest = FORMAT_VERSIONS
+    return newest if any(task.custom is not None for task in spec.tasks.values()) else oldest
+
+
 def _task_to_json(task: TaskEntry) -> dict[str, JsonValue]:
     """A key that says what goes without saying is left out."""
     entry: dict[str, JsonValue] = {"component": task.component, "classes": list(task.classes)}
+    if task.custom is not None:
+        row = task.custom
+        unit = {"unit": row.unit} if row.unit else {}
+        entry["custom"] = {"title": row.title, "kind": row.kind, "metric": row.metric, **unit}
     if task.things:
         entry["things"] = task.things
     if task.backbone != BACKBONE:
@@ -213,12 +224,12 @@ def read_manifest(document: Node) -> Manifest:
     node = top["additional_metadata"].fields("argus")["argus"]
     if isinstance(node.value, dict) and "format_version" in node.value:
         # Checked before the keys: another version may well have others.
-        node.child("format_version").choice([FORMAT_VERSION])
+        node.child("format_version").choice(FORMAT_VERSIONS)
     argus = node.fields("format_version", "name", "input", "tasks", "report", "files", optional=["golden"])
     return Manifest(
         name=argus["name"].text(),
         input=_read_input(argus["input"]),
-        tasks=_read_tasks(argus["tasks"]),
+        tasks=_read_tasks(argus["tasks"], custom=argus["format_version"].value != FORMAT_VERSIONS[0]),
         components=tuple(components),
         golden=_read_golden(argus["golden"]) if "golden" in argus else None,
         report=argus["report"].free(),
@@ -254,27 +265,55 @@ def _read_input(node: Node) -> ImageSpec:
     )
 
 
-def _read_tasks(node: Node) -> dict[str, TaskEntry]:
+def _read_tasks(node: Node, custom: bool) -> dict[str, TaskEntry]:
+    """`custom`: whether the format's version has tasks that are none of the twelve."""
     tasks = {}
-    for name, entry in node.entries(len(TASKS)).items():
-        if name not in TASKS:
+    for name, entry in node.entries(_MAX_TASKS).items():
+        if name in TASKS:
+            tasks[name] = _read_task(entry, TASKS[name])
+        elif custom:
+            tasks[name] = _read_custom_task(entry, name)
+        else:
             raise PackageError(
                 f"{entry.where}: unknown task; this version has {', '.join(TASKS)}; update argus-edge"
             )
-        tasks[name] = _read_task(entry, TASKS[name].kind)
     return tasks
 
 
-def _read_task(node: Node, kind: OutputKind) -> TaskEntry:
-    own: dict[str, tuple[str, ...]] = {"panoptic": ("things",), "keypoints": ("backbone",)}
-    fields = node.fields("component", "classes", optional=own.get(kind, ()))
-    classes = tuple(label.label() for label in fields["classes"].items(0, _MAX_CLASSES))
+def _read_task(node: Node, row: TaskSpec) -> TaskEntry:
+    own: dict[OutputKind, tuple[str, ...]] = {"panoptic": ("things",), "keypoints": ("backbone",)}
+    fields = node.fields("component", "classes", optional=own.get(row.kind, ()))
+    classes = _read_classes(fields["classes"])
     return TaskEntry(
         fields["component"].text(),
         classes,
         things=fields["things"].integer(0, len(classes)) if "things" in fields else 0,
         backbone=fields["backbone"].text() if "backbone" in fields else BACKBONE,
     )
+
+
+def _read_custom_task(node: Node, name: str) -> TaskEntry:
+    try:
+        check_task_name(name)
+    except TaskError as error:
+        raise PackageError(f"{node.where}: {error}; export the package again") from None
+    fields = node.fields("component", "classes", "custom")
+    row = fields["custom"].fields("title", "kind", "metric", optional=("unit",))
+    return TaskEntry(
+        fields["component"].text(),
+        _read_classes(fields["classes"]),
+        custom=TaskSpec(
+            name,
+            row["title"].label(),
+            row["kind"].choice(CUSTOM_KINDS),
+            row["metric"].label(),
+            row["unit"].label() if "unit" in row else "",
+        ),
+    )
+
+
+def _read_classes(node: Node) -> tuple[str, ...]:
+    return tuple(label.label() for label in node.items(0, _MAX_CLASSES))
 
 
 def _read_golden(node: Node) -> GoldenSpec:

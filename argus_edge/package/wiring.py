@@ -17,7 +17,6 @@ from argus_edge.spec import (
     TaskEntry,
     TensorSpec,
 )
-from argus_edge.tasks import TASKS
 
 __all__ = ["MAX_PERSONS", "check_wiring"]
 
@@ -81,7 +80,7 @@ def _check_task(path: Path, spec: PackageSpec, task: str, entry: TaskEntry) -> N
         raise PackageError(f"{where}: there is no backbone {entry.backbone!r}; {_REMEDY}")
     if len({e.backbone for e in spec.tasks.values() if e.component == entry.component}) > 1:
         raise PackageError(f"{where}: {entry.component!r} cannot read several backbones; {_REMEDY}")
-    wants_persons = TASKS[task].kind == "keypoints" and entry.backbone == BACKBONE
+    wants_persons = entry.row(task).kind == "keypoints" and entry.backbone == BACKBONE
     if wants_persons and decoder.persons is None:
         raise PackageError(
             f"{where}: {entry.component!r} must take {PERSONS_TENSOR!r} or read a backbone of crops; "

@@ -30,7 +30,7 @@ _R = TypeVar("_R", bound=Result)
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The results of one image. A task that was not run raises TaskError when asked for.
+    """The results of one image, `frame.seg` or `frame["seg"]`. A task that was not run raises TaskError.
 
     Attributes:
         image_height, image_width: size of the image the results belong to [px].
@@ -103,6 +103,13 @@ class Frame:
         """How strange each pixel, and the image, is for an item of each category."""
         return self._result("anom", AnomalyMap)
 
+    def __getitem__(self, task: str) -> Result:
+        """Return the result of any task by its name; those from outside have no other way."""
+        try:
+            return self.results[task]
+        except KeyError:
+            raise self._not_run(task) from None
+
     def to_json(self) -> dict[str, Any]:
         """Return a dict that json.dumps accepts: image size [px], one entry per task, timings [ms]."""
         return {
@@ -120,6 +127,9 @@ class Frame:
     def _result(self, task: str, kind: type[_R]) -> _R:
         result = self.results.get(task)
         if not isinstance(result, kind):
-            ran = ", ".join(self.results) or "none"
-            raise TaskError(f"task {task!r} was not run on this frame; tasks run: {ran}")
+            raise self._not_run(task)
         return result
+
+    def _not_run(self, task: str) -> TaskError:
+        ran = ", ".join(self.results) or "none"
+        return TaskError(f"task {task!r} was not run on this frame; tasks run: {ran}")

@@ -22,6 +22,7 @@ from argus_edge.package import ModelPackage
 from argus_edge.package.wiring import MAX_PERSONS
 from argus_edge.package.writer import check_target
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
+from argus_edge.train.custom import add_task_option, load_task_files
 
 CALIBRATION_IMAGES: Final = 128
 PERSONS: Final = 8
@@ -37,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
     tasks = _tasks(options.tasks)
+    load_task_files(options.task_file)
     precisions = _precisions(options.precision)
     for module in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "rich"):
         require(module, "export")
@@ -94,6 +96,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="checkpoint folder, or the shipped 'nano' (default: %(default)s)",
     )
     add("--tasks", help="comma-separated, such as det,seg (default: all of the checkpoint)")
+    add_task_option(add)
     add("--precision", default="fp32", help="comma-separated of fp32, fp16, int8 (default: %(default)s)")
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")

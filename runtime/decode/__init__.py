@@ -24,7 +24,7 @@ from argus_edge.runtime.decode.panoptic import decode_panoptic
 from argus_edge.runtime.decode.scores import decode_scores
 from argus_edge.runtime.persons import Persons
 from argus_edge.spec import ImageSpec, TaskEntry, TensorSpec
-from argus_edge.tasks import OutputKind, get_task
+from argus_edge.tasks import OutputKind
 
 __all__ = [
     "check_outputs",
@@ -38,6 +38,7 @@ __all__ = [
     "decode_normal_map",
     "decode_panoptic",
     "decode_scores",
+    "outputs_misfit",
 ]
 
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
@@ -85,14 +86,15 @@ def decode(
         task: name of the task.
         outputs: what the graph gave, by name.
         letterbox: how the image was placed in the network input.
-        entry: the task's names: classes, keypoints or categories, things first where some are things.
+        entry: the task's names: classes, keypoints or categories, things first where some are things; and
+            its row, where it is none of the twelve.
         score_threshold: boxes and instances below it are left out; other results do not know it.
         persons: whose heatmaps the outputs of `pose` are; other tasks do not need it.
 
     Raises TaskError for an unknown task, InputError for a pose without persons, EngineError for
     outputs that cannot be true.
     """
-    row = get_task(task)
+    row = entry.row(task)
     match row.kind:
         case "boxes":
             return decode_boxes(outputs, letterbox, entry.classes, score_threshold)
@@ -121,15 +123,27 @@ def check_outputs(task: str, entry: TaskEntry, outputs: Sequence[TensorSpec], im
 
     Raises PackageError with the tensors expected and declared, TaskError for an unknown task.
     """
-    forms = _TENSORS[get_task(task).kind]
     declared = {spec.name: (spec.dtype, spec.shape) for spec in outputs}
-    sizes = {"H": image.height, "W": image.width, "C": len(entry.classes)}
-    if not any(_matches(form, declared, sizes) for form in forms):
+    wrong = outputs_misfit(entry.row(task).kind, declared, image, len(entry.classes))
+    if wrong:
         raise PackageError(
-            f"component {entry.component!r} cannot give task {task!r}: expected outputs "
-            f"{' or '.join(map(_list, forms))} with H, W, C = {', '.join(map(str, sizes.values()))}, "
-            f"got {_list(declared)}; export the package again"
+            f"component {entry.component!r} cannot give task {task!r}: {wrong}; export the package again"
         )
+
+
+def outputs_misfit(kind: OutputKind, declared: Tensors, image: ImageSpec, classes: int) -> str:
+    """Why a result of `kind` cannot be made of the tensors `declared`: what was expected and what came.
+
+    Empty where it can.
+    """
+    forms = _TENSORS[kind]
+    sizes = {"H": image.height, "W": image.width, "C": classes}
+    if any(_matches(form, declared, sizes) for form in forms):
+        return ""
+    return (
+        f"expected outputs {' or '.join(map(_list, forms))} with H, W, C = "
+        f"{', '.join(map(str, sizes.values()))}, got {_list(declared)}"
+    )
 
 
 def _matches(form: Tensors, declared: Tensors, sizes: Mapping[str, int]) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from argus_edge.errors import InputError
-from argus_edge.train.batches import StepBatches, scene_groups
+from argus_edge.train.batches import StepBatches, scene_groups, scene_source
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.transforms import make_sample
@@ -51,6 +51,58 @@ def test_a_batch_in_parts_has_the_same_images(scenes: SceneDataset) -> None:
     assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
     with pytest.raises(InputError, match="2 processes that accumulate 2 parts need phases of at least 8"):
         StepBatches(recipe_from(settings, "test"), scenes, Place(0, 2))
+
+
+def _views(scenes: SceneDataset, views: int, **changes: object) -> StepBatches:
+    phases = [{"steps": 4, "size": 64, "batch": 6}]  # four epochs
+    values = {"tasks": ["seg"], "phases": phases, "scenes": 6, "views": views, "sensor": True, "seed": 5}
+    return StepBatches(recipe_from(values | changes, "test"), scenes)
+
+
+def _looks(batches: StepBatches, epoch: int) -> dict[str, bytes]:
+    """What the scenes of an epoch look like, with their labels."""
+    (batch,) = batches[epoch]
+    return {
+        name: batch.image[i].numpy().tobytes() + batch.targets["seg"][i].numpy().tobytes()
+        for i, name in enumerate(batch.names)
+    }
+
+
+def test_fixed_views_come_in_turn_and_in_other_orders(scenes: SceneDataset) -> None:
+    batches = _views(scenes, 2)
+    epochs = [_looks(batches, epoch) for epoch in range(4)]
+    assert epochs[0] == epochs[2]
+    assert epochs[1] == epochs[3]
+    assert all(epochs[0][name] != look for name, look in epochs[1].items())
+    assert list(epochs[0]) != list(epochs[2])
+    assert not {*epochs[0].values()} & {*_looks(_views(scenes, 2, seed=6), 0).values()}
+    again = StepBatches(batches.recipe, scenes, Place(1, 2))[3]  # alone, and for one process of two
+    assert torch.equal(again[0].image, batches[3][0].image[1::2])
+
+
+def test_without_fixed_views_chance_is_as_it_was(scenes: SceneDataset) -> None:
+    """Runs of earlier versions are resumed: (seed, stream, epoch, place, step) gives the same views."""
+    batches = _views(scenes, 0)
+    for step in (0, 3):
+        (batch,) = batches[step]
+        order = np.random.default_rng((5, 0, step)).permutation(6)
+        for place in (0, 4):
+            rng = np.random.default_rng((5, 0, step, place, step))
+            expected = make_sample(scenes[int(order[place])], 64, rng, ("seg",), sensor=True)
+            assert np.array_equal(batch.image[place].numpy(), expected.image)
+
+
+def test_crops_of_fixed_views_come_again() -> None:
+    scenes = SceneDataset(9, 6, 128)
+    phases = [{"steps": 6, "size": 64, "batch": 4}]
+    values = {"tasks": ["pose"], "phases": phases, "pose_crops": 2, "scenes": 6, "views": 1}
+    batches = StepBatches(recipe_from(values, "test"), scenes)
+    crops = [crop.numpy().tobytes() for step in range(6) for crop in batches[step][1].image]
+    assert sorted(crops[:6]) == sorted(crops[6:])
+    assert len(set(crops)) == 6
+    assert crops[:6] != crops[6:]
+    alone = StepBatches(batches.recipe, scenes, Place(1, 2))[4][1]
+    assert alone.image[0].numpy().tobytes() == crops[9]
 
 
 def test_a_step_is_the_same_every_time(scenes: SceneDataset) -> None:
@@ -125,3 +177,19 @@ def test_random_cameras_change_pictures_and_keep_sizes(tmp_path: Path) -> None:
     assert plain.image.shape == seen.image.shape
     assert not torch.equal(plain.image, seen.image)
     assert plain.targets["seg"].shape == seen.targets["seg"].shape
+
+
+def test_runs_can_learn_from_disjoint_scenes(tmp_path: Path) -> None:
+    values = {"phases": [{"steps": 2, "size": 64, "batch": 4}], "scenes": 4, "tasks": ["seg", "anom"]}
+    seen = []
+    for first in (0, 4):
+        recipe = recipe_from(values | {"first_scene": first}, "test")
+        batches = StepBatches(recipe, scene_source(recipe, tmp_path))
+        seen.append({name for step in range(2) for batch in batches[step] for name in batch.names})
+    scenes, surfaces = (
+        [{name for name in names if name.startswith("scene ") == rendered} for names in seen]
+        for rendered in (True, False)
+    )
+    assert scenes == [{f"scene {n}" for n in range(start, start + 4)} for start in (0, 4)]
+    assert [len(names) for names in surfaces] == [4, 4]
+    assert not surfaces[0] & surfaces[1]

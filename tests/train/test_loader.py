@@ -15,7 +15,7 @@ import torch
 
 from argus_edge.errors import DatasetError, InputError, TaskError
 from argus_edge.train.batches import Batch, collate
-from argus_edge.train.data.augment import Augmentation
+from argus_edge.train.data.augment import Augmentation, make_training_sample
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.problems import Problems
@@ -121,6 +121,36 @@ def test_the_same_picture_looks_different_in_another_epoch_stream_or_run() -> No
     ]
     boxes = {sample.image.tobytes() + sample.boxes.tobytes() for sample in drawn if sample is not None}
     assert len(boxes) == 4
+
+
+@pytest.mark.parametrize("broken", [frozenset[int](), frozenset({2})])
+def test_fixed_views_come_in_turn(broken: frozenset[int]) -> None:
+    """Also where an image takes the place of a broken one: its view is its own."""
+    samples = ExampleSamples(Numbered(5, broken), ("det", "seg"), 3, None, views=2)
+    epochs = []
+    for epoch in range(4):
+        drawn = [samples.draw(5 * epoch + i, SIZE).sample for i in range(5)]
+        epochs.append({s.name: s.image.tobytes() + s.boxes.tobytes() for s in drawn if s is not None})
+    assert epochs[0] == epochs[2]
+    assert epochs[1] == epochs[3]
+    assert all(epochs[0][name] != look for name, look in epochs[1].items())
+    assert len(epochs[0]) == 5 - len(broken)
+
+
+def test_without_fixed_views_chance_is_as_it_was() -> None:
+    """Runs of earlier versions are resumed: (seed, stream, epoch, place) gives the same views."""
+    images = Numbered(5)
+    samples = ExampleSamples(images, ("det", "seg"), 3, None, stream=1)
+    for position in (0, 8):
+        epoch, place = divmod(position, 5)
+        index = int(np.random.default_rng((3, 1, epoch)).permutation(5)[place])
+        rng, example = np.random.default_rng((3, 1, epoch, place)), images[index]
+        assert example is not None
+        expected = make_training_sample(example, SIZE, rng, ("det", "seg"))
+        found = samples.draw(position, SIZE).sample
+        assert found is not None
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
 def test_processes_share_a_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from argus_edge.errors import InputError
+from argus_edge.errors import CheckpointError, InputError
 from argus_edge.train.batches import Batch, collate
 from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.transforms import make_sample
 from argus_edge.train.loop import Trainer
-from argus_edge.train.model.argus import Argus
+from argus_edge.train.model.argus import Argus, normalise
 from argus_edge.train.model.build import build_model
 from argus_edge.train.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from argus_edge.train.model.decoders.mask_dino import MaskDINO
 from argus_edge.train.recipe import Recipe, recipe_from
 from argus_edge.train.stages import freeze_parts, start_model
 
@@ -90,6 +92,26 @@ def test_of_other_classes_all_but_their_layers_is_loaded(stage1: Path) -> None:
     assert "classify.weight" not in same(decoder, before.decoders["seg"])
 
 
+def test_a_detector_gets_masks_and_answers_the_same_boxes(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = build_model("nano", ("det",), SCENE_CLASSES)
+    save_checkpoint(tmp_path, model, CheckpointInfo("nano", ("det",), {"det": SCENE_CLASSES["det"]}, 96))
+    before, _ = load_checkpoint(tmp_path)
+    start = start_model(recipe(tmp_path, "det", "inst"), SCENE_CLASSES, 0)
+    assert [note.split(": decoders that ")[1] for note in start.notes] == [
+        "start from the boxes of det, with masks from nothing: inst"
+    ]
+    features = before.features(torch.rand(1, 3, 96, 96))
+    det, inst = before.decoders["det"].eval(), start.model.decoders["inst"].eval()
+    assert isinstance(det, MaskDINO)
+    assert isinstance(inst, MaskDINO)
+    with torch.no_grad():
+        old = det.infer([features[level] for level in det.levels])
+        new = inst.infer_boxes([features[level] for level in inst.box_levels])
+    for name, value in old.items():
+        torch.testing.assert_close(new[name], value)
+
+
 @pytest.mark.parametrize("freeze", ["none", "backbone", "backbone+adapter"])
 def test_frozen_parts_and_kept_decoders_come_out_bit_for_bit(
     stage1: Path, tmp_path: Path, freeze: str
@@ -133,6 +155,38 @@ def _training(model: Argus) -> set[str]:
         assert len({m.training for m in part.modules()}) == 1
         assert {p.requires_grad for p in part.parameters()} == {part.training}
     return {name for name, part in parts.items() if part.training}
+
+
+def test_the_norm_of_the_adapter_is_the_recipe_s_and_stays_with_the_checkpoint(
+    stage1: Path, tmp_path: Path
+) -> None:
+    settings = recipe(None, "seg", norm="batch")
+    start = start_model(settings, SCENE_CLASSES, 0)
+    kinds = [{type(m) for m in part.modules()} for part in (start.model.adapter, start.model.backbone)]
+    assert nn.BatchNorm2d in kinds[0]
+    assert not {nn.GroupNorm, nn.BatchNorm2d} & (kinds[1] | kinds[0] - {nn.BatchNorm2d})
+    trainer = Trainer(start.model, settings, torch.device("cpu"))
+    for step in batches(("seg",)):
+        trainer.advance(step)
+    path = tmp_path / "out"
+    save_checkpoint(path, trainer.average, start.describe(settings, ""))
+    model, info = load_checkpoint(path)
+    assert info.norm == "batch"
+    image = normalise(torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8))
+    with torch.no_grad():
+        for expected, actual in zip(trainer.average.features(image), model.features(image), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=0.05, atol=0.02 * float(expected.abs().max()))
+    statistics = {n: v for n, v in model.adapter.named_buffers() if n.endswith("running_mean")}
+    assert all(value.abs().sum() > 0 for value in statistics.values())
+    start_model(recipe(path, "seg", norm="batch"), SCENE_CLASSES, 0)
+    for checkpoint, other in ((path, "group"), (stage1, "batch")):
+        with pytest.raises(InputError, match=f"this run trains norm '{other}'; set norm: "):
+            start_model(recipe(checkpoint, "seg", norm=other), SCENE_CLASSES, 0)
+    file = path / "model.json"
+    for norm in ("layer", 3):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"norm": norm}))
+        with pytest.raises(CheckpointError, match=r"model\.json: .*norm"):
+            load_checkpoint(path)
 
 
 def test_what_does_not_go_together_is_named(stage1: Path, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from typing import NoReturn, TextIO
 
 from argus_edge.command import run_command
 from argus_edge.dependencies import require
-from argus_edge.errors import InputError
-from argus_edge.tasks import TASKS, get_task
+from argus_edge.errors import InputError, TaskError
+from argus_edge.tasks import get_task
+from argus_edge.train.custom import HINT, add_task_option, find_task, is_known, load_task_files
 from argus_edge.train.data.readers import parse_data
 from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scenes.splits import get_split
@@ -54,6 +55,7 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code. Raises ArgusError for anything the user can put right."""
     options = _parse(arguments)
+    load_task_files(options.task_file)
     _check(options)
     protocols, rename = choose_protocols(options.protocol or ()), _together(options.rename or ())
     require("rich", "train")
@@ -91,6 +93,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("path", type=Path, help="checkpoint folder, or model package (NAME.argus)")
     add("--tasks", type=_names, help="for example det,seg (all of the model, as far as the data tells)")
+    add_task_option(add)
     add("--engine", choices=ENGINES, default="auto", help="(%(default)s)")
     add("--precision", type=_names, help="fp32,int8: both run on every frame, compared with the first")
     add("--threads", type=_positive, help="of a package's engine (every core)")
@@ -131,7 +134,7 @@ def _check(options: argparse.Namespace) -> None:
     if (options.worst is None) != (options.pictures is None):
         raise InputError("--worst N and --pictures DIR go together: how many to write, and where")
     for task in options.tasks or ():
-        get_task(task)
+        find_task(task)
     for text in options.data or ():
         parse_data(text)
     if options.tasks:
@@ -193,7 +196,7 @@ def _open_text(path: Path | None) -> Iterator[TextIO | None]:
 
 def _sets(options: argparse.Namespace, model: Model) -> list[EvaluationSet]:
     """What to measure on; what the user has not asked for by name may be missing, which is said."""
-    tasks = options.tasks or model.tasks
+    tasks = options.tasks or _measurable(options.path, model.tasks)
     if not options.data:
         count = min(options.scenes, options.limit or options.scenes)
         return [rendered_set(tasks, options.first_seed, count, options.cache)]
@@ -208,6 +211,19 @@ def _sets(options: argparse.Namespace, model: Model) -> list[EvaluationSet]:
     if late := [text for text in unused if text not in others]:
         _note(f"not used, as those before tell about the same tasks: {', '.join(map(shown, late))}")
     return sets
+
+
+def _measurable(path: Path, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Those of a model's tasks that are known here; a package runs others, too, but nothing can judge them.
+
+    Raises TaskError where none is left.
+    """
+    known = tuple(task for task in tasks if is_known(task))
+    if unknown := [task for task in tasks if task not in known]:
+        _note(f"not measured: {', '.join(unknown)} of {path}; {HINT}")
+    if not known:
+        raise TaskError(f"{path}: none of its tasks can be measured; {HINT}")
+    return known
 
 
 def _check_true_boxes(options: argparse.Namespace, model: Model, sets: Collection[EvaluationSet]) -> None:
@@ -256,7 +272,7 @@ def _measure(
     if worst is None:
         return measurement, []
     for task, count in worst.without.items():
-        _note(f"{TASKS[task].title}: {count} images have no figure of their own, and no picture")
+        _note(f"{get_task(task).title}: {count} images have no figure of their own, and no picture")
     return measurement, worst.pictures()
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, first_line
+from argus_edge.train.custom import add_task_option, load_task_files
 from argus_edge.train.recipe import Recipe, check_sizes, load_recipe, recipe_from
 from argus_edge.train.report import problem_lines
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 SCALE_IMAGES = 64  # on which the constant scales of a new adapter are measured
 RECIPE_OPTIONS = (
-    "variant", "tasks", "init", "keep", "freeze", "seed", "precision", "workers", "scenes", "learning_rate",
+    "variant", "tasks", "init", "keep", "freeze", "seed", "precision", "workers", "scenes", "views",
+    "learning_rate",
 )  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     run("--phases", help="steps:size:batch for each phase, such as 4000:160:16,1000:320:8")
     run("--learning-rate", type=float)
     run("--seed", type=int)
-    run("--precision", help="fp32, bf16 or fp16")
+    run("--precision", help="auto, fp32, bf16 or fp16 (default: bf16 where the machine is made for it)")
     run("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     run(
         "--propose-weights",
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     data = p.add_argument_group("what to learn, and from what").add_argument
     data("--tasks", type=lambda s: s.split(","), help="comma-separated, such as det,seg,depth")
+    add_task_option(data)
     data(
         "--data",
         action="append",
@@ -66,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     data("--scenes", type=int, help="training scenes to render")
     data("--cache", type=Path, help="folder that keeps rendered scenes (default: OUT/scenes)")
+    data("--views", type=int, help="random views that each image is seen in; 0 for new ones (default: 0)")
     data("--workers", type=int, help="processes that load and augment")
     start = p.add_argument_group("the model").add_argument
     start("--variant", help="nano, small or base")
@@ -77,12 +81,20 @@ def parser() -> argparse.ArgumentParser:
         help="its other decoders go into the result as they are",
     )
     start("--freeze", help="none, backbone, backbone+adapter (default: backbone for small and base)")
+    start(
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="folder that keeps feature maps, so that a frozen backbone and adapter see each image once; any "
+        "number of runs can share it",
+    )
     start("--pretrained", action="store_true", help="start from the published ViT weights (through timm)")
     start("--weights", type=Path, help="file of published ViT weights (.pth, .safetensors)")
     return p
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    load_task_files(arguments.task_file)
     values: dict[str, Any] = {}
     if arguments.recipe is not None:
         values = load_recipe(arguments.recipe).to_json()
@@ -110,15 +122,20 @@ def train(arguments: argparse.Namespace) -> int:
     check_sizes(recipe, "command line")
     import torch
 
+    from argus_edge.train.features import check_features
     from argus_edge.train.journal import Journal
     from argus_edge.train.loader import load_steps
     from argus_edge.train.loop import Trainer, measure_scales, run, stop_signal
+    from argus_edge.train.precision import with_precision
     from argus_edge.train.processes import join_processes
     from argus_edge.train.sources import open_sources
     from argus_edge.train.stages import start_model
     from argus_edge.train.state import saved_steps
 
+    if arguments.features is not None:
+        check_features(recipe)
     device = _device(arguments.device)
+    recipe = with_precision(recipe, device)
     out: Path = arguments.out
     if not arguments.resume and saved_steps(out):
         raise InputError(f"{out} holds a run already; add --resume to continue it, or choose another --out")
@@ -130,7 +147,7 @@ def train(arguments: argparse.Namespace) -> int:
     model = start.model.to(device)
     if model.adapter.vit_scale == "const" and not recipe.init and not arguments.resume:
         measure_scales(model, sources.pictures(SCALE_IMAGES))
-    trainer = Trainer(model, recipe, device, place)
+    trainer = Trainer(model, recipe, device, place, arguments.features)
     if arguments.resume:
         trainer.restore(out)
     steps = load_steps(sources.steps(recipe, place), range(trainer.step, recipe.steps), recipe.workers)
@@ -138,20 +155,30 @@ def train(arguments: argparse.Namespace) -> int:
         return _propose_weights(trainer, steps, arguments.propose_weights)
     with stop_signal() as stop:
         if not place.leads:
-            run(trainer, steps, out, lambda _: None, lambda _: None, stop)
+            run(trainer, steps, out, lambda _: _tell_features(trainer), lambda _: None, stop)
             return 0
         notes = () if arguments.resume else start.notes
+        if trainer.features is not None and (others := trainer.features.others()):
+            notes = (*notes, others)
         info = start.describe(recipe, shlex.join(["argus-train", *arguments.argv]))
         with Journal(out, trainer, info, _validation(recipe, sources, out, notes)) as journal:
             finished = run(trainer, steps, out, journal.on_step, journal.on_validate, stop)
     for images in sources.sets.values():
         for line in problem_lines(images.title, images.problems):
             _note(line)
+    if trainer.features is not None:
+        _note(trainer.features.summary())
     if finished:
         print(out / "checkpoint")
     else:
         _note(f"stopped after step {trainer.step}; --resume continues there")
     return 0
+
+
+def _tell_features(trainer: "Trainer") -> None:
+    """What the kept features of a process have to say that shows no progress."""
+    for note in trainer.features.notes() if trainer.features is not None else ():
+        _note(note)
 
 
 def _propose_weights(trainer: "Trainer", steps: "Iterable[list[Batch]]", count: int) -> int:

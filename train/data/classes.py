@@ -1,6 +1,5 @@
 """What the classes of each task are called in rendered scenes and surfaces."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from argus_edge.keypoints import KEYPOINT_NAMES
@@ -8,7 +7,7 @@ from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
 from argus_edge.train.data.scenes.targets import IMAGE_CLASSES, PANOPTIC_CLASSES, PART_CLASSES
 from argus_edge.train.data.surfaces import SURFACE_CATEGORIES
 
-SCENE_CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
+SCENE_CLASSES: Final[dict[str, tuple[str, ...]]] = {
     "det": DET_CLASSES,
     "inst": DET_CLASSES,
     "pan": PANOPTIC_CLASSES,

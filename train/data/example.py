@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor
 from typing import Any, Final
 
@@ -37,7 +37,8 @@ class Example:
     """An image and what its data set says about it; None where it says nothing.
 
     All maps have the size of the image. Classes are indices in the data set's `classes` of the task, things
-    before stuff for panoptic.
+    before stuff for panoptic. `custom` has the labels of tasks from outside, by task: as `SceneLabel` has
+    them.
     """
 
     name: str  # for messages and pictures: the image's path inside its data set, or "scene 17"
@@ -52,6 +53,7 @@ class Example:
     panoptic: PanopticTruth | None = None
     image_class: int | None = None  # cls
     anomaly: AnomalyTruth | None = None
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
     def people(self) -> PoseTruth:
         """The objects with keypoints, and crowds of people, as the metric of pose takes them.
@@ -112,4 +114,4 @@ _TRUTHS: Final[Mapping[str, Callable[[Example], Any]]] = {
 
 def truth_of(task: str, example: Example) -> Any:
     """What the metric of `task` compares with; None where the example says nothing about it."""
-    return _TRUTHS[task](example)
+    return _TRUTHS[task](example) if task in _TRUTHS else example.custom.get(task)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.train.data.example import Example, LabelledObject
+from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS, maps_needed, with_custom
 from argus_edge.train.data.scenes import Scene
 from argus_edge.train.data.scenes.targets import edges, image_class, panoptic, saliency
 from argus_edge.train.data.surfaces import SURFACE_CATEGORIES, render_surface
+from argus_edge.train.data.transforms import scene_maps
 from argus_edge.train.metrics import AnomalyTruth, PanopticTruth, TrueSegment
 
 _PIXEL_CENTRE: Final = np.array([0.5, 0.5, 0], np.float32)  # scenes count pixels from their corners
@@ -29,7 +31,7 @@ def examples_for(
 
     parts: list[Iterable[Example]] = []
     if set(tasks) != {"anom"}:
-        scenes = SceneDataset(first_seed, count, size, cache, normals="normal" in tasks)
+        scenes = SceneDataset(first_seed, count, size, cache, normals="normal" in maps_needed(tasks))
         parts.append(scene_example(scene, tasks) for scene in scenes)
     if "anom" in tasks:
         parts.append(surface_examples(first_seed, count, size))
@@ -64,7 +66,14 @@ def scene_example(scene: Scene, tasks: Collection[str]) -> Example:
     }
     labels = {name: make(scene) for task, (name, make) in asked.items() if task in tasks}
     objects = _objects(scene, masks="inst" in tasks) if {"det", "inst", "pose"} & set(tasks) else None
-    return Example(f"scene {scene.seed}", scene.image, objects, **labels)
+    return Example(f"scene {scene.seed}", scene.image, objects, **labels, custom=_custom_labels(scene, tasks))
+
+
+def _custom_labels(scene: Scene, tasks: Collection[str]) -> dict[str, NDArray[Any]]:
+    own = [task for task in tasks if task in CUSTOM_SCENE_LABELS]
+    if not own:
+        return {}
+    return with_custom(scene_maps(scene, scene.image, lambda values: values, maps_needed(own)), own)
 
 
 def _parts(scene: Scene) -> NDArray[np.uint8] | None:

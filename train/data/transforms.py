@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from argus_edge.runtime.persons import PERSON
 from argus_edge.train.data.heatmaps import jitter_boxes, swap_sides
+from argus_edge.train.data.scene_labels import maps_needed, with_custom
 from argus_edge.train.data.scenes import Scene
 from argus_edge.train.data.scenes.scene import ScenePerson, find_objects
 from argus_edge.train.data.scenes.targets import edge_map, image_class_of, panoptic, saliency_map
@@ -33,8 +34,8 @@ class Sample:
 
     `maps` holds what the tasks asked for need: seg, parse (H, W) uint8 classes, 255 = ignore; depth (H, W)
     float32 [m], 0 = unknown; normal (H, W, 3) float32 unit vectors, 0 = unknown; sal, edge (H, W) uint8
-    0 or 1, 255 = ignore; inst, pan (H, W) int32 ids, 0 = none. Masks that may overlap are in `masks` instead
-    of maps["inst"].
+    0 or 1, 255 = ignore; inst, pan (H, W) int32 ids, 0 = none; the labels of tasks from outside, as
+    `SceneLabel` has them. Masks that may overlap are in `masks` instead of maps["inst"].
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -84,11 +85,12 @@ def make_sample(
         return np.ascontiguousarray(cut[:, ::-1] if flip else cut)
 
     image = place(scene.image, cv2.INTER_AREA)
-    maps = _maps(scene, image, place, tasks)
+    maps = scene_maps(scene, image, place, maps_needed(tasks))
     if "depth" in maps:
         maps["depth"] = maps["depth"] * np.float32(side / size)
     if "normal" in maps and flip:
         maps["normal"] = maps["normal"] * np.array([-1, 1, 1], np.float32)
+    maps = with_custom(maps, tasks)
     corners, kept = _crop_boxes(scene, x, y, side)
     if flip:
         corners = np.stack([1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1)
@@ -141,10 +143,10 @@ def bend_scene(scene: Scene, lens: Lens) -> Scene:
     )
 
 
-def _maps(
+def scene_maps(
     scene: Scene, image: NDArray[np.uint8], place: Place, tasks: Collection[str]
 ) -> dict[str, NDArray[Any]]:
-    """The label maps that `tasks` learn from; `image` is the placed one, before its colours change."""
+    """The maps of `tasks`, each placed by `place`; `image` is the placed one, before its colours change."""
     sources: dict[str, Callable[[], NDArray[Any]]] = {
         "seg": lambda: place(scene.labels),
         "parse": lambda: place(scene.parts),

@@ -133,8 +133,9 @@ def prediction_loss(
     total = weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou
     if prediction.masks is not None:
         masks = torch.cat([prediction.masks[image, queries] for image, (queries, _) in enumerate(pairs)])
-        truths = [_true_masks(target)[indices] for target, (_, indices) in zip(targets, pairs, strict=True)]
-        entropy, dice = mask_losses(masks, torch.cat(truths), weights.points, generator)
+        truths = [_true_masks(target) for target in targets]
+        matched = [indices for _, indices in pairs]
+        entropy, dice = mask_losses(masks, truths, matched, weights.points, generator)
         total = total + weights.mask * entropy + weights.dice * dice
     return total / objects
 

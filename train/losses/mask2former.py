@@ -62,15 +62,16 @@ def mask_prediction_loss(
     logits = prediction.logits
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)
-    chosen, truth = [], []
+    chosen = []
     for image, (queries, indices) in enumerate(pairs):
         wanted[image, queries] = targets[image].labels[indices]
         chosen.append(prediction.masks[image, queries])
-        truth.append(targets[image].masks[indices])
     class_weights = torch.ones(no_object + 1, dtype=logits.dtype, device=logits.device)
     class_weights[no_object] = weights.no_object
     classes = functional.cross_entropy(logits.transpose(1, 2), wanted, class_weights)
-    bce, dice = mask_losses(torch.cat(chosen), torch.cat(truth), points, generator)
+    bce, dice = mask_losses(
+        torch.cat(chosen), [t.masks for t in targets], [of for _, of in pairs], points, generator
+    )
     return weights.classes * classes + (weights.bce * bce + weights.dice * dice) / objects
 
 

@@ -5,6 +5,7 @@ Points are (x, y) in [0, 1] of the image, so predicted and true masks may differ
 the sum over masks: the caller divides by the number of objects.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,30 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
     if len(points) == 1:
         return functional.grid_sample(masks[None], grid, align_corners=False)[0, :, 0]
     return functional.grid_sample(masks[:, None], grid, align_corners=False)[:, 0, 0]
+
+
+@torch.no_grad()
+def sample_truth(masks: Sequence[Tensor], indices: Sequence[Tensor], points: Tensor) -> Tensor:
+    """As `sample_masks`, of the true masks that `mask_losses` names: no mask is copied, only what the points
+    touch becomes a number. Denoising names every object many times.
+    """
+    parts = points.split([len(of) for of in indices])
+    return torch.cat([_touched(m, of, where) for m, of, where in zip(masks, indices, parts, strict=True)])
+
+
+def _touched(masks: Tensor, indices: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples (N, P) of masks (M, H, W), bool, the n-th at points (N, P, 2) of mask indices[n]."""
+    height, width = masks.shape[-2:]
+    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    of = indices.to(masks.device)[:, None]
+    found = torch.zeros(len(indices), points.shape[1], dtype=points.dtype, device=masks.device)
+    for column, across in ((left, 1 - (x - left)), (left + 1, x - left)):
+        for row, down in ((top, 1 - (y - top)), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            at = masks[of, row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()]
+            found += (at & inside) * (across * down)
+    return found
 
 
 @torch.no_grad()
@@ -105,16 +130,18 @@ def mask_costs(
 
 def mask_losses(
     logits: Tensor,
-    masks: Tensor,
+    masks: Sequence[Tensor],
+    indices: Sequence[Tensor],
     settings: PointSettings | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy and dice of logits (N, h, w) and their true masks (N, H, W), bool, each summed over N.
+    """Cross entropy and dice of logits (N, h, w) and their true masks, each summed over N.
 
-    Without masks both are 0, with a gradient of 0 for what `logits` was taken from.
+    masks: of each image (M, H, W), bool. indices: of each image, which of its masks the logits should be, N
+    in all. Without masks both are 0, with a gradient of 0 for what `logits` was taken from.
     """
     if len(logits) == 0:
         return logits.sum(), logits.sum()
     where = uncertain_points(logits, settings or PointSettings(points_of(logits)), generator)
-    predicted, truth = sample_masks(logits, where), sample_masks(masks.to(logits.dtype), where)
+    predicted, truth = sample_masks(logits, where), sample_truth(masks, indices, where)
     return bce_loss(predicted, truth), dice_loss(predicted, truth)

@@ -9,9 +9,11 @@ from torch import nn
 
 from argus_edge.errors import InputError
 from argus_edge.tasks import get_task
+from argus_edge.train.custom import custom_task
 from argus_edge.train.model.adapter import Adapter, VitScale
 from argus_edge.train.model.argus import Argus, decoders_of
 from argus_edge.train.model.backbone import PatchFit, build_backbone
+from argus_edge.train.model.custom_decoder import build_custom_decoder
 from argus_edge.train.model.decoders.dpt import DPTDepth, DPTNormals, DPTPose
 from argus_edge.train.model.decoders.mask2former import Mask2Former
 from argus_edge.train.model.decoders.mask_dino import InitialBoxes, MaskDINO
@@ -21,6 +23,7 @@ from argus_edge.train.model.decoders.upernet import UPerNet
 from argus_edge.train.model.layers import group_norm
 
 Variant = Literal["nano", "small", "base"]
+AdapterNorm = Literal["group", "batch"]  # of adapter and projection; the paper compares them (Fig. 6)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,6 @@ class BackboneNumbers:
     groups: int  # of the adapter's GroupNorm
     vit_scale: VitScale
     patch_fit: PatchFit = "resize_image"  # how patches of 14 px meet strides of 16
-    norm: Literal["group", "batch"] = "group"  # of the adapter; "batch" is the paper's ablation (Fig. 6)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class QueryNumbers:
 @dataclass(frozen=True)
 class DecoderNumbers:
     det: QueryNumbers  # det and inst
-    initial_boxes: InitialBoxes  # of inst's queries; as published, or such that det alone needs no masks
+    initial_boxes: InitialBoxes  # of inst's queries: "masks" as published, "regressed" as det's
     pan: QueryNumbers
     upernet: int  # channels of seg, parse, sal and edge
     auxiliary: int  # channels of their training-only FCN
@@ -104,10 +106,17 @@ def variant_named(name: str) -> Variant:
     raise InputError(f"model variant {name!r} is unknown; choose one of {', '.join(get_args(Variant))}")
 
 
-def build_adapter(variant: Variant) -> Adapter:
+def norm_named(name: str) -> AdapterNorm:
+    for norm in get_args(AdapterNorm):
+        if name == norm:
+            return norm  # type: ignore[no-any-return]
+    raise InputError(f"norm {name!r} is unknown; choose one of {', '.join(get_args(AdapterNorm))}")
+
+
+def build_adapter(variant: Variant, norm: AdapterNorm = "group") -> Adapter:
     n = BACKBONES[variant]
-    norm = group_norm(n.groups) if n.norm == "group" else nn.BatchNorm2d
-    return Adapter(n.width, n.inplane, n.heads, norm, vit_scale=n.vit_scale)
+    layer = group_norm(n.groups) if norm == "group" else nn.BatchNorm2d
+    return Adapter(n.width, n.inplane, n.heads, layer, vit_scale=n.vit_scale)
 
 
 def build_decoder(variant: Variant, task: str, classes: Sequence[str]) -> nn.Module:
@@ -122,10 +131,12 @@ def build_decoder(variant: Variant, task: str, classes: Sequence[str]) -> nn.Mod
     match row.decoder:
         case "mask_dino":
             q, masks = n.det, row.kind == "masks"
+            published = masks and n.initial_boxes == "masks"  # else inst is det with masks, for `--init`
             return MaskDINO(
                 width, len(classes), q.dim, q.queries, q.encoder_layers, q.decoder_layers,
                 q.encoder_ffn, q.ffn,
-                masks=masks, initial_boxes=n.initial_boxes if masks else "regressed",
+                masks=masks, initial_boxes="masks" if published else "regressed",
+                published_norms=published, cells="corner" if published else "centre",
             )  # fmt: skip
         case "mask2former":
             q = n.pan
@@ -155,6 +166,8 @@ def build_decoder(variant: Variant, task: str, classes: Sequence[str]) -> nn.Mod
             return AttentionalPooler(width, len(classes), n.pooler_heads)
         case "simplenet":
             return SimpleNet(width, len(classes), n.anomaly, n.anomaly_hidden, n.anomaly_noise)
+        case None:
+            return build_custom_decoder(custom_task(task), variant, classes, width)
 
 
 def build_model(
@@ -163,13 +176,14 @@ def build_model(
     classes: Mapping[str, Sequence[str]],
     pretrained: bool = False,
     weights: Path | None = None,
+    norm: AdapterNorm = "group",
 ) -> Argus:
     """A model of finished parts, the ViT with the published weights: `pretrained` fetches them through timm,
-    `weights` reads a local file with the official names.
+    `weights` reads a local file with the official names. `norm` is that of the adapter.
     """
     n = BACKBONES[variant]
     return Argus(
         build_backbone(n.timm_name, n.input_size, n.frozen, pretrained, weights, n.patch_fit),
-        build_adapter(variant),
+        build_adapter(variant, norm),
         {task: build_decoder(variant, task, classes.get(task, ())) for task in decoders_of(tasks)},
     )

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from argus_edge.errors import ArgusError, CheckpointError
 from argus_edge.spec import TaskEntry
+from argus_edge.tasks import TASKS, get_task
+from argus_edge.train.custom import HINT, is_known
 from argus_edge.train.model.argus import Argus, decoder_of
-from argus_edge.train.model.build import build_model, variant_named
+from argus_edge.train.model.build import build_model, norm_named, variant_named
 
 FORMAT_VERSION = 1
 MAX_JSON_BYTES = 1 << 20
@@ -39,11 +41,15 @@ class CheckpointInfo:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)  # measured validation metrics and how
     things: int = 0  # how many of the first panoptic classes are countable
+    norm: str = "group"  # of the adapter, or "batch"
+    custom: Mapping[str, str] = field(default_factory=dict)  # task from outside -> the file it came from
 
     def entry(self, task: str, tasks: Sequence[str] = ()) -> TaskEntry:
         """How a package of `tasks`, by default all of them, describes one."""
         component = decoder_of(task, tasks or self.tasks)
-        return TaskEntry(component, self.classes.get(task, ()), self.things if task == "pan" else 0)
+        row = None if task in TASKS else get_task(task)
+        things = self.things if task == "pan" else 0
+        return TaskEntry(component, self.classes.get(task, ()), things, custom=row)
 
 
 def save_checkpoint(path: Path, model: Argus, info: CheckpointInfo) -> None:
@@ -63,23 +69,36 @@ def load_checkpoint(path: Path) -> tuple[Argus, CheckpointInfo]:
     Raises CheckpointError naming the file at fault.
     """
     info = read_info(path)
+    require_tasks(path, info, info.tasks)
     try:
-        model = build_model(variant_named(info.variant), info.tasks, info.classes)
+        model = build_model(variant_named(info.variant), info.tasks, info.classes, norm=norm_named(info.norm))
     except ArgusError as error:
         raise CheckpointError(f"{path / 'model.json'}: {error}") from error
     load_parts(path, model, dict.fromkeys(model.decoders, ()))
     return model.eval(), info
 
 
-def load_parts(path: Path, model: Argus, fresh: Mapping[str, Collection[str]]) -> None:
+def require_tasks(path: Path, info: CheckpointInfo, tasks: Sequence[str]) -> None:
+    """Raise CheckpointError for one of the checkpoint's `tasks` that comes from outside and is not known."""
+    for task in tasks:
+        if not is_known(task):
+            came = f"; it was trained with that of {info.custom[task]!r}" if task in info.custom else ""
+            raise CheckpointError(f"{path / 'model.json'}: unknown task {task!r}; {HINT}{came}")
+
+
+def load_parts(
+    path: Path, model: Argus, fresh: Mapping[str, Collection[str]], sources: Mapping[str, str] | None = None
+) -> None:
     """Backbone, adapter and the decoders that `fresh` names, from the checkpoint folder into `model`.
 
     fresh: decoder -> those of its tensors that stay as they are in the model, whatever the file holds.
+    sources: decoder -> that of the checkpoint whose weights it takes, where that is another one.
     Raises CheckpointError naming the file at fault.
     """
     _load_part(path / "backbone.safetensors", nn.ModuleList([model.backbone, model.adapter]))
     for name, tensors in fresh.items():
-        _load_part(path / f"{name}.safetensors", model.decoders[name], tensors)
+        source = name if sources is None else sources[name]
+        _load_part(path / f"{source}.safetensors", model.decoders[name], tensors)
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -98,7 +117,8 @@ def read_info(path: Path) -> CheckpointInfo:
         tasks = _names(values.pop("tasks"))
         size = values.pop("input_size")
         info = CheckpointInfo(tasks=tasks, classes=classes, input_size=size, **values)
-        for name, kind in (("command", str), ("recipe", dict), ("metrics", dict), ("things", int)):
+        kinds = {"command": str, "recipe": dict, "metrics": dict, "things": int, "norm": str, "custom": dict}
+        for name, kind in kinds.items():
             if not isinstance(getattr(info, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

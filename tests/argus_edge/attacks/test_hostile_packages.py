@@ -188,7 +188,10 @@ def move_file(path: str) -> Callable[[Any], None]:
         (lambda m: argus(m).pop("tasks"), "argus: key 'tasks' is missing"),
         (lambda m: m.update(schema_version="2.0"), 'schema_version: expected "1.0", got "2.0"'),
         (lambda m: m.update(schema_version=1.0), 'schema_version: expected "1.0", got 1.0'),
-        (lambda m: argus(m).update(format_version="1.1", new=1), 'format_version: expected "1.0", got "1.1"'),
+        (
+            lambda m: argus(m).update(format_version="1.2", new=1),
+            'format_version: expected "1.0" or "1.1", got "1.2"',
+        ),
         (
             lambda m: m["components"].update(det="../det"),
             r'components.det: expected "models/det", got "\.\./det"',

@@ -19,6 +19,7 @@ from argus_edge.train.losses.masks import (
     pairwise_bce,
     pairwise_dice,
     sample_masks,
+    sample_truth,
     uncertain_points,
 )
 
@@ -103,6 +104,15 @@ def test_uncertain_points_are_mask2former_s() -> None:
     assert torch.equal(points, expected)
 
 
+def test_true_masks_are_sampled_where_they_lie() -> None:
+    """As numbers and with every named mask copied it is the same, beyond the border, too."""
+    masks = [torch.rand(count, 12, 20) > 0.5 for count in (3, 0, 1)]
+    indices = [torch.tensor([2, 0, 2, 2]), torch.zeros(0, dtype=torch.int64), torch.tensor([0])]
+    points = torch.rand(5, 50, 2) * 1.2 - 0.1
+    copies = torch.cat([m[i] for m, i in zip(masks, indices, strict=True)])
+    torch.testing.assert_close(sample_truth(masks, indices, points), sample_masks(copies.float(), points))
+
+
 def test_three_quarters_of_the_points_are_uncertain() -> None:
     logits = torch.linspace(-50, 50, 101).expand(2, 20, 101)  # 0 in the middle column
     points = uncertain_points(logits, PointSettings(400))
@@ -116,8 +126,10 @@ def test_three_quarters_of_the_points_are_uncertain() -> None:
 
 def test_points_come_from_the_generator() -> None:
     logits, masks = torch.randn(3, 8, 8), torch.rand(3, 16, 16) > 0.5
+    every = torch.arange(3)
     first, again, other = (
-        mask_losses(logits, masks, SETTINGS, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        mask_losses(logits, [masks], [every], SETTINGS, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
@@ -142,7 +154,7 @@ def test_perfect_masks_cost_least() -> None:
 def test_masks_without_area_or_without_rest_have_finite_losses(area: str) -> None:
     logits = (torch.randn(2, 8, 8) * 100).requires_grad_()
     masks = torch.full((2, 16, 16), area == "all")
-    bce, dice = mask_losses(logits, masks, SETTINGS)
+    bce, dice = mask_losses(logits, [masks], [torch.arange(2)], SETTINGS)
     (bce + dice).backward()
     assert torch.isfinite(bce)
     assert 0 <= dice <= 2
@@ -153,7 +165,7 @@ def test_masks_without_area_or_without_rest_have_finite_losses(area: str) -> Non
 
 def test_without_masks_losses_are_zero_and_costs_empty() -> None:
     logits = torch.randn(2, 8, 8, requires_grad=True)
-    bce, dice = mask_losses(logits[:0], torch.zeros(0, 16, 16, dtype=torch.bool), SETTINGS)
+    bce, dice = mask_losses(logits[:0], [], [], SETTINGS)
     (bce + dice).backward()
     assert bce == dice == 0
     assert logits.grad is not None

@@ -82,7 +82,7 @@ class Placement:
             shown[:] = cv2.flip(shown, 1)
         return placed
 
-    def labels(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
+    def labels(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """A map (h, w) or (h, w, C) -> (H, W) or (H, W, C), nearest pixels; `fill` is around it."""
         return self._framed(self._resized(values, fill), fill)
 
@@ -155,7 +155,7 @@ class Placement:
         )
         return np.asarray(turned, np.uint8)
 
-    def _resized(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
+    def _resized(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """The window at its target size, not yet mirrored; a copy."""
         if self.angle:
             return self._sampled(values, fill)
@@ -163,7 +163,7 @@ class Placement:
         resized = cv2.resize(window, self.target[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return np.asarray(resized, values.dtype)
 
-    def _sampled(self, values: NDArray[Any], fill: int) -> NDArray[Any]:
+    def _sampled(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
         """The same of a turned picture. By index, as warpAffine rounds otherwise for another type."""
         rows, columns = np.mgrid[: self.target[0], : self.target[1]] + 0.5
         turned = unmap_points(np.stack([columns.ravel(), rows.ravel()], axis=1), self._resizing)
@@ -173,7 +173,7 @@ class Placement:
         sampled[inside] = values[y[inside], x[inside]]
         return sampled.reshape(*self.target, *values.shape[2:])
 
-    def _framed(self, placed: NDArray[Any], fill: int) -> NDArray[Any]:
+    def _framed(self, placed: NDArray[Any], fill: float) -> NDArray[Any]:
         height, width = self.target
         framed = np.full((*self.size, *placed.shape[2:]), fill, placed.dtype)
         framed[:height, :width] = placed[:, ::-1] if self.mirrored else placed

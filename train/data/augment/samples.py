@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from argus_edge.errors import DatasetError
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.runtime.preprocess import check_image
+from argus_edge.tasks import OutputKind, get_task
 from argus_edge.train.data.augment.colours import distort
 from argus_edge.train.data.augment.draw import draw_placement
 from argus_edge.train.data.augment.placement import Placement, Size
@@ -31,7 +32,7 @@ from argus_edge.train.data.transforms import (
 LEAST_SIDE: Final = 1.0  # [px] of the input, of a box: what is smaller cannot be seen
 OBJECT_TASKS: Final = ("det", "inst", "pose")
 
-# Where the example keeps what each task learns from.
+# Where the example keeps what each task learns from; what those from outside learn from is in `custom`.
 _LABELS: Final[Mapping[str, str]] = {
     **dict.fromkeys(OBJECT_TASKS, "objects"),
     "seg": "labels",
@@ -43,6 +44,13 @@ _LABELS: Final[Mapping[str, str]] = {
     "pan": "panoptic",
     "cls": "image_class",
     "anom": "image_class",
+}
+# How the label of a task from outside is laid into the sample.
+_PLACED: Final[Mapping[OutputKind, Callable[[Placement, Any], NDArray[Any]]]] = {
+    "label_map": lambda placement, label: placement.labels(label, IGNORE),
+    "dense_map": lambda placement, label: placement.labels(label, np.nan),
+    "normal_map": lambda placement, label: placement.normals(label),
+    "scores": lambda _, label: np.asarray(label),
 }
 
 
@@ -57,7 +65,11 @@ class _Seen:
 
 def untold(example: Example, tasks: Collection[str]) -> list[str]:
     """Those of `tasks` about which the example says nothing to learn from."""
-    return [task for task in tasks if getattr(example, _LABELS[task]) is None]
+    return [task for task in tasks if _label(example, task) is None]
+
+
+def _label(example: Example, task: str) -> Any:
+    return getattr(example, _LABELS[task]) if task in _LABELS else example.custom.get(task)
 
 
 def make_training_sample(
@@ -88,7 +100,7 @@ def make_training_sample(
         )
     if settings is None:
         settings = AUGMENTATIONS[next(iter(tasks))] if tasks and rng is not None else Augmentation()
-    placement = _place(example, size, rng, settings)
+    placement = _place(example, size, rng, settings, tasks)
     image = placement.image(check_image(example.image))
     if rng is not None:
         shown = image[: placement.target[0], : placement.target[1]]
@@ -156,12 +168,18 @@ def _crop(example: Example, person: LabelledObject, rng: np.random.Generator | N
 
 
 def _place(
-    example: Example, size: Size, rng: np.random.Generator | None, settings: Augmentation
+    example: Example,
+    size: Size,
+    rng: np.random.Generator | None,
+    settings: Augmentation,
+    tasks: Collection[str],
 ) -> Placement:
     height, width = example.image.shape[:2]
     if rng is None:
         return Placement.letterbox((height, width), size)
-    classes = example.labels if example.labels is not None else example.parts
+    custom = (example.custom[task] for task in tasks if task not in _LABELS)
+    label_maps = (label for label in custom if isinstance(label, np.ndarray) and label.dtype == np.uint8)
+    classes = next((m for m in (example.labels, example.parts, *label_maps) if m is not None), None)
     return draw_placement(settings, (height, width), size, rng, classes)
 
 
@@ -189,7 +207,11 @@ def _maps(example: Example, placement: Placement, tasks: Collection[str]) -> dic
         maps["normal"] = placement.normals(example.normals)
     if "pan" in tasks and example.panoptic is not None:
         maps["pan"] = placement.labels(example.panoptic.segment_ids.astype(np.int32), 0)
-    return maps
+    return maps | {
+        task: _PLACED[get_task(task).kind](placement, example.custom[task])
+        for task in tasks
+        if task not in _LABELS
+    }
 
 
 def _seen(objects: Collection[LabelledObject], placement: Placement, tasks: Collection[str]) -> list[_Seen]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -42,7 +41,7 @@ _LARGE_SCALE_JITTER: Final = Augmentation("fit", (0.1, 2.0))  # arXiv 2012.07177
 _CONTEXT: Final = Augmentation("fill", (0.5, 2.0), cat_max_ratio=0.75, colours=_COLOURS)
 _INDOORS: Final = Augmentation("fit", (1.0, 1.5), colours=_COLOURS)
 
-AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
+AUGMENTATIONS: Final[dict[str, Augmentation]] = {
     "det": _LARGE_SCALE_JITTER,
     "inst": _LARGE_SCALE_JITTER,
     "pan": Augmentation("fill", (0.5, 2.0), colours=_COLOURS),  # Mask2Former, arXiv 2112.01527

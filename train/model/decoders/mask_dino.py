@@ -106,7 +106,8 @@ class MaskDINO(nn.Module):
     boxes that the box head gives ("regressed") or, as published, those around their first masks ("masks").
     `published_norms` is the default where there are masks: class and mask head read a layer's normed output
     normed once more, its proposals' classes are those of the normed content, and the next layer starts from
-    the box of the output before it is normed. Without them, every head reads the output normed once.
+    the box of the output before it is normed. Without them, every head reads the output normed once. `cells`
+    is where the encoder's reference points lie, by default "corner", as published, where there are masks.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class MaskDINO(nn.Module):
         masks: bool = False,
         initial_boxes: InitialBoxes = "regressed",
         published_norms: bool | None = None,
+        cells: Cells | None = None,
     ) -> None:
         super().__init__()
         self.width, self.classes, self.queries, self.top = (
@@ -138,7 +140,7 @@ class MaskDINO(nn.Module):
         self.levels = (0, 1, 2, 3) if masks else (1, 2, 3)
         # What `infer_boxes` reads: the first masks come from F0, too.
         self.box_levels = self.levels if initial_boxes == "masks" else (1, 2, 3)
-        cells: Cells = "corner" if masks else "centre"  # as published, and as nano's det has been trained
+        cells = cells or ("corner" if masks else "centre")  # as published, and as nano has been trained
         self.encoder = PixelDecoder(width, dim, encoder_layers, encoder_ffn, LEVELS, masks=masks, cells=cells)
         self.select = nn.Linear(dim, dim)
         self.select_norm = nn.LayerNorm(dim)
