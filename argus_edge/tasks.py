@@ -109,10 +109,12 @@ def register_task(row: TaskSpec) -> None:
     _custom[row.name] = row
 
 
-def check_row(row: TaskSpec) -> None:
-    """Raise TaskError when a row from outside has a name that is taken or is none, or its kind, title, metric
-    or unit is not as packages can carry it.
+def check_row(row: object) -> None:
+    """Raise TaskError when a row from outside is no TaskSpec, has a name that is taken or is none, or its
+    kind, title, metric or unit is not as packages can carry it.
     """
+    if not isinstance(row, TaskSpec):
+        raise TaskError(f"a task's row must be a TaskSpec, got {row!r:.80}")
     check_task_name(row.name)
     if row.name in all_tasks():
         raise TaskError(f"task {row.name!r} is there already; give the new one another name")
@@ -120,7 +122,12 @@ def check_row(row: TaskSpec) -> None:
         raise TaskError(
             f"task {row.name!r}: expected one of the kinds {', '.join(CUSTOM_KINDS)}, got {row.kind!r}"
         )
-    for what, text, least in (("title", row.title, 1), ("metric", row.metric, 1), ("unit", row.unit, 0)):
+    texts: tuple[tuple[str, object, int], ...] = (
+        ("title", row.title, 1),
+        ("metric", row.metric, 1),
+        ("unit", row.unit, 0),
+    )
+    for what, text, least in texts:
         if not isinstance(text, str) or not least <= len(text) <= _LONGEST or not text.isprintable():
             raise TaskError(
                 f"task {row.name!r}: its {what} must be {least} to {_LONGEST} printable characters, "
@@ -132,7 +139,7 @@ def check_row(row: TaskSpec) -> None:
         )
 
 
-def check_task_name(name: str) -> None:
+def check_task_name(name: object) -> None:
     """Raise TaskError unless a task from outside may have this name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise TaskError(f"a task's name must be like {_NAME.pattern}, got {name!r}")

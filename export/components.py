@@ -108,14 +108,7 @@ def make_plan(
     notify: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Trace everything that `tasks` need. Raises ExportError, and TaskError for pose without a detector."""
-    entries = {task: info.entry(task, tasks) for task in tasks}
-    if "pose" in tasks:
-        finder = next((task for task in DETECTORS if task in tasks), None)
-        if finder is None:
-            raise TaskError("task 'pose' needs the persons that a detector finds: export it with det or inst")
-        person_index(entries[finder].classes)
-    if "pose" in tasks and pose == "crop":
-        entries["pose"] = replace(entries["pose"], backbone=CROP_BACKBONE)
+    entries = entries_of(info, tasks, pose)
     heads = heads_of(model, entries)
     graphs: dict[str, Graph] = {}
 
@@ -134,6 +127,19 @@ def make_plan(
         people = persons if isinstance(head, PoseOnRegions) else 0
         graphs[entry.component] = trace_decoder(task, head, graphs[entry.backbone], people)
     return Plan(graphs, entries, image)
+
+
+def entries_of(info: CheckpointInfo, tasks: Sequence[str], pose: PoseMode) -> dict[str, TaskEntry]:
+    """What a package of `tasks` says about each. Raises TaskError for pose without a detector of people."""
+    entries = {task: info.entry(task, tasks) for task in tasks}
+    if "pose" in tasks:
+        finder = next((task for task in DETECTORS if task in tasks), None)
+        if finder is None:
+            raise TaskError("task 'pose' needs the persons that a detector finds: export it with det or inst")
+        person_index(entries[finder].classes)
+        if pose == "crop":
+            entries["pose"] = replace(entries["pose"], backbone=CROP_BACKBONE)
+    return entries
 
 
 def by_component(entries: Mapping[str, TaskEntry]) -> list[tuple[str, TaskEntry]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -27,6 +27,7 @@ from argus_edge.export.components import (
 )
 from argus_edge.export.parity import Array, Deviation
 from argus_edge.export.precision import RECIPE, quantised_layers, to_fp16, to_int8
+from argus_edge.export.targets import CPU
 from argus_edge.export.trace import OPSET, Graph
 from argus_edge.package import ModelPackage, golden_files, model_path, write_package
 from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
@@ -130,7 +131,7 @@ def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[
 def _convert(
     plan: Plan, precision: Precision, calibration: CalibrationSet, scratch: Path, notify: Notify
 ) -> Graphs:
-    traced = {name: graph.model for name, graph in plan.graphs.items()}
+    traced = {name: CPU.spell(graph.model) for name, graph in plan.graphs.items()}
     if precision == "fp32":
         return traced
     if precision == "fp16":
@@ -283,13 +284,3 @@ def _report(
         layers = {name: quantised_layers(graph) for name, graph in variants["int8"].items()}
         report["int8_layers"] = {name: {"int8": done, "all": total} for name, (done, total) in layers.items()}
     return report
-
-
-def parity_rows(package: ModelPackage) -> Iterator[tuple[str, str, str, float, Any]]:
-    """(precision, engine, output, error, sqnr_db or None) of a package's report, for tables."""
-    measured = package.spec.report.get("parity")
-    for precision, engines in (measured if isinstance(measured, dict) else {}).items():
-        for engine, rows in (engines if isinstance(engines, dict) else {}).items():
-            for output, row in (rows if isinstance(rows, dict) else {}).items():
-                if isinstance(row, dict):
-                    yield precision, engine, output, float(str(row["error"])), row.get("sqnr_db")

@@ -28,18 +28,21 @@ from onnxruntime.quantization import (
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from argus_edge.errors import ExportError, first_line
+from argus_edge.export.groupnorm import STATISTICS
 from argus_edge.spec import PERSONS_TENSOR
 
 RECIPE: Final = "static-u8s8-minmax"
 QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class
 # logits, the layer that sees raw pixels, and the regressed depth.
+# The statistics of a GroupNorm, which are sums over many places.
 # And the first values of the detection encoder: OpenVINO 2026.4 would scale the joined levels one by one and
 # then fail to load the graph.
 KEPT_FLOAT: Final = re.compile(
     r"(regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0|head\.\d"
     r"|discriminators\.\d+\.3|mask_embedding\.2|mask_features\.project"
     r"|(^|\.)encoder\.layers\.0\.attention\.value)/"
+    rf"|{STATISTICS}"
 )
 OPTIONS: Final = {
     "MatMulConstBOnly": True,
@@ -62,7 +65,11 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     below half precision's step.
     """
     regions = any(tensor.name == PERSONS_TENSOR for tensor in model.graph.input)
-    blocked = [n.name for n in model.graph.node if regions and n.name.startswith("graph/")]
+    blocked = [
+        node.name
+        for node in model.graph.node
+        if STATISTICS in node.name or (regions and node.name.startswith("graph/"))
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constants below half precision's smallest become that
         converted: onnx.ModelProto = convert_float_to_float16(
@@ -143,12 +150,12 @@ def _merge_twins(model: onnx.ModelProto) -> None:
 
 
 def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
-    """(products with constant weights in int8, all of them)."""
+    """(products with constant weights in int8, all of them); the statistics of norms do not count."""
     produced = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     done = total = 0
     for node in model.graph.node:
-        if node.op_type in QUANTIZED and len(node.input) > 1:
+        if node.op_type in QUANTIZED and len(node.input) > 1 and STATISTICS not in node.name:
             weight = produced.get(node.input[1])
             dequantised = weight is not None and weight.op_type == "DequantizeLinear"
             done += dequantised

@@ -70,7 +70,7 @@ def trace_backbone(model: Argus, height: int, width: int, levels: Sequence[int])
     with torch.inference_mode():
         features = module(example)
     outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}
-    return _trace("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
+    return trace_module("backbone", module, {IMAGE_TENSOR: example}, outputs, {IMAGE_TENSOR: "NHWC"})
 
 
 def trace_decoder(name: str, head: nn.Module, backbone: Graph, persons: int = 0) -> Graph:
@@ -88,7 +88,7 @@ def trace_decoder(name: str, head: nn.Module, backbone: Graph, persons: int = 0)
     with torch.inference_mode():
         tensors = list(inputs.values())
         outputs = head.infer(tensors[: len(names)], *tensors[len(names) :])  # type: ignore[operator]
-    return _trace(name, module, inputs, outputs, {})
+    return trace_module(name, module, inputs, outputs, {})
 
 
 def levels_needed(heads: Sequence[nn.Module]) -> list[int]:
@@ -96,13 +96,17 @@ def levels_needed(heads: Sequence[nn.Module]) -> list[int]:
     return sorted({level for head in heads for level in head.levels})  # type: ignore[union-attr]
 
 
-def _trace(
+def trace_module(
     name: str,
     module: nn.Module,
     inputs: dict[str, Tensor],
     outputs: dict[str, Tensor],
     layouts: dict[str, str],
 ) -> Graph:
+    """Any module that takes the tensors `inputs` and gives `outputs`, of which `layouts` names unusual axes.
+
+    Raises ExportError.
+    """
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(

@@ -1,7 +1,8 @@
-"""Fixtures for all tests: a small, complete model package with graphs of a few seeded weights."""
+"""Fixtures for all tests: a small, complete model package with graphs of a few seeded weights; own tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,30 @@ def new_graph() -> type[_Graph]:
 def tiny_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """A sound model package of det, seg and depth for 64 x 64 px inputs, fp32. Not to be changed: copy it."""
     return write_tiny_package(tmp_path_factory.mktemp("packages") / "tiny.argus")
+
+
+@pytest.fixture
+def forget_own_tasks() -> Iterator[Callable[[], None]]:
+    """Takes what the test has loaded of tasks from outside out of all tables again; done at its end, too."""
+    from argus_edge import tasks
+    from argus_edge.train import custom
+    from argus_edge.train.data.augment import AUGMENTATIONS
+    from argus_edge.train.data.classes import SCENE_CLASSES
+    from argus_edge.train.data.readers import READERS
+    from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS
+    from argus_edge.train.metrics import TASK_METRICS
+
+    tables: tuple[dict[Any, Any], ...] = (
+        tasks._custom, custom._tasks, custom._origins, custom._files,
+        TASK_METRICS, AUGMENTATIONS, SCENE_CLASSES, CUSTOM_SCENE_LABELS, READERS,
+    )  # fmt: skip
+    before, loaded = [dict(table) for table in tables], list(custom._entry_points)
+
+    def forget() -> None:
+        for table, rows in zip(tables, before, strict=True):
+            table.clear()
+            table.update(rows)
+        custom._entry_points[:] = loaded
+
+    yield forget
+    forget()

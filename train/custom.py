@@ -14,19 +14,20 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from argus_edge.errors import TaskError, first_line
+from argus_edge.errors import ArgusError, TaskError, first_line
 from argus_edge.tasks import OutputKind, TaskSpec, all_tasks, check_row, get_task, register_task
 from argus_edge.train.data.augment.settings import AUGMENTATIONS, Augmentation
 from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.readers.reader import Reader
 from argus_edge.train.data.readers.table import READERS
-from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS, SceneLabel
+from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS, SCENE_MAPS, SceneLabel
 from argus_edge.train.data.transforms import Sample
 from argus_edge.train.metrics import TASK_METRICS, TaskMetric
 
@@ -45,6 +46,30 @@ LIKE: Final[Mapping[OutputKind, str]] = {
     "scores": "cls",
 }
 _LAYOUT: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+# Parts of a task, what they must be, and whether a value is that.
+_PARTS: Final[tuple[tuple[str, str, Callable[[Any], bool]], ...]] = (
+    ("build", "a function", callable),
+    ("loss", "a function", callable),
+    ("metric", "a TaskMetric", lambda v: isinstance(v, TaskMetric)),
+    (
+        "classes",
+        "names that differ",
+        lambda v: isinstance(v, tuple | list) and all(type(n) is str for n in v) and len({*v}) == len(v),
+    ),
+    (
+        "scenes",
+        f"None or a SceneLabel of maps among {', '.join(SCENE_MAPS)}",
+        lambda v: v is None or (isinstance(v, SceneLabel) and {*SCENE_MAPS} >= {*v.maps}),
+    ),
+    (
+        "readers",
+        "a mapping of layouts to readers",
+        lambda v: isinstance(v, Mapping) and all(isinstance(reader, Reader) for reader in v.values()),
+    ),
+    ("targets", "None or a function", lambda v: v is None or callable(v)),
+    ("augmentation", "None or an Augmentation", lambda v: v is None or isinstance(v, Augmentation)),
+    ("weight", "a number of 0 or more", lambda v: isinstance(v, int | float) and 0 <= v < math.inf),
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,12 @@ def is_known(name: str) -> bool:
     return name in all_tasks()
 
 
+def load_installed() -> None:
+    """Make the tasks of all installed entry points known, with their readers. Errors as of `is_known`."""
+    for entry_point in importlib.metadata.entry_points(group=GROUP):
+        is_known(entry_point.name)
+
+
 def load_origins(files: Sequence[Path], entry_points: Sequence[str]) -> TaskOrigins:
     """Make the tasks known that another process has; errors as of `load_task_files` and `find_task`."""
     load_task_files(files)
@@ -181,8 +212,33 @@ def add_task(task: CustomTask, where: str = "add_task") -> None:
     if task.classes:
         SCENE_CLASSES[name] = tuple(task.classes)
     if task.scenes is not None:
-        CUSTOM_SCENE_LABELS[name] = task.scenes
+        CUSTOM_SCENE_LABELS[name] = _named(name, task.scenes)
     READERS.update(task.readers)
+
+
+@contextmanager
+def users_code(name: str, part: str) -> Iterator[None]:
+    """What is done here calls a part of the user's task `name`, which raises what it likes.
+
+    Raises TaskError in place of that, naming task and part, and the line of the user's file if there is one.
+    """
+    try:
+        yield
+    except Exception as error:
+        file = next((path for path, tasks in _files.items() if name in tasks), None)
+        place = "" if file is None else _place(file, error)
+        what = "" if isinstance(error, ArgusError) else f"{type(error).__name__}: "
+        raise TaskError(f"{place}task {name!r}: its {part}: {what}{first_line(error)}") from error
+
+
+def _named(name: str, scenes: SceneLabel) -> SceneLabel:
+    """The same, with errors that say whose they are."""
+
+    def rule(maps: Mapping[str, Any]) -> Any:
+        with users_code(name, "label of scenes"):
+            return scenes.rule(maps)
+
+    return replace(scenes, rule=rule)
 
 
 def _check(task: CustomTask) -> None:
@@ -193,10 +249,10 @@ def _check(task: CustomTask) -> None:
             f"task {name!r}: tasks of kind {task.row.kind!r} cannot be trained from outside yet; the kinds "
             f"are {', '.join(LIKE)}"
         )
-    if not isinstance(task.weight, int | float) or not 0 <= task.weight < math.inf:
-        raise TaskError(f"task {name!r}: its weight must be a number of 0 or more, got {task.weight!r}")
-    if isinstance(task.classes, str) or len(set(task.classes)) < len(task.classes):
-        raise TaskError(f"task {name!r}: expected names of classes that differ, got {task.classes!r}")
+    for part, expected, fits in _PARTS:
+        value = getattr(task, part)
+        if not fits(value):
+            raise TaskError(f"task {name!r}: its {part} must be {expected}, got {value!r:.80}")
     if task.scenes is not None and not task.classes and task.row.kind in ("label_map", "scores"):
         raise TaskError(f"task {name!r}: learns from scenes, so it needs the names of its classes; got none")
     for layout, reader in task.readers.items():
@@ -234,16 +290,16 @@ def _imported(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's file raises what it likes
+    except (Exception, SystemExit) as error:  # the user's file raises what it likes
         del sys.modules[name]
-        line = _line_in(path, error)
-        raise TaskError(f"{path}:{line}: {type(error).__name__}: {first_line(error)}") from error
+        raise TaskError(f"{_place(path, error)}{type(error).__name__}: {first_line(error)}") from error
     return module
 
 
-def _line_in(path: Path, error: Exception) -> int:
-    """The line of the file at which an error came up."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno or 0
+def _place(path: Path, error: BaseException) -> str:
+    """The file and, if it is known, the line at which an error came up, for the start of a message."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == str(path)), 0)
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line = error.lineno
+    return f"{path}:{line}: " if line else f"{path}: "

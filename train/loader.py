@@ -5,11 +5,14 @@ What a step sees is computed from (seed, step) alone, so that a resumed run sees
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import active_children
 
 import cv2
 import numpy as np
@@ -154,6 +157,12 @@ class Steps(Dataset[Loaded]):
             check_shares(phases, self.place, parts)
 
     def __getitem__(self, step: int) -> Loaded:
+        try:
+            return self._load(step)
+        except TaskError as error:  # a task from outside does not work; a worker's exception would lose that
+            return Loaded([], failure=str(error))
+
+    def _load(self, step: int) -> Loaded:
         batches = [] if self.scenes is None else self.scenes[step]
         problems: list[tuple[Problem, ...]] = []
         for samples, phases in self.sets:
@@ -178,8 +187,11 @@ def load_steps(items: Steps, steps: range, workers: int = 0) -> Iterator[list[Ba
         steps: numbers of the steps, such as range(first, last).
         workers: processes that read and augment, each with one thread; 0 for this process itself.
 
-    Raises DatasetError for what cannot be gone on with: strict problems, or no usable image.
+    Raises DatasetError for what cannot be gone on with: strict problems, no usable image, or a task from
+    outside whose labels or targets cannot be made.
     """
+    if workers:
+        atexit.register(_end_workers)
     loader = DataLoader(
         items,
         batch_size=None,
@@ -207,3 +219,13 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+
+
+def _end_workers() -> None:
+    """At the end of a run: workers that an exception has left running. Python would send them SIGTERM, which
+    they do not heed, and wait for ever; killed ones make torch raise an error of its own.
+    """
+    for worker in active_children():
+        if worker.daemon and worker.pid is not None:
+            os.kill(worker.pid, signal.SIGUSR1)

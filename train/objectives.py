@@ -7,7 +7,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from argus_edge.train.custom import custom_task
+from argus_edge.errors import TaskError
+from argus_edge.train.custom import custom_task, users_code
 from argus_edge.train.losses.anomaly import simplenet_loss
 from argus_edge.train.losses.classification import classification_loss
 from argus_edge.train.losses.depth import depth_loss
@@ -72,8 +73,19 @@ def task_loss(
     points = PointSettings(mask_points) if mask_points else None
     inputs = [features[level] for level in decoder.levels]  # type: ignore[union-attr]
     if task not in _LOSSES:
-        return custom_task(task).loss(decoder(inputs), target)
+        return _custom_loss(task, decoder, inputs, target)
     return _LOSSES[task](_Terms(decoder, inputs, target, generator, encoder_copies, points))
+
+
+def _custom_loss(task: str, decoder: nn.Module, inputs: Sequence[Tensor], target: Any) -> Tensor:
+    with users_code(task, "decoder"):
+        outputs = decoder(inputs)
+    with users_code(task, "loss"):
+        loss: object = custom_task(task).loss(outputs, target)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise TaskError(f"task {task!r}: its loss must be a tensor without axes, got {got}")
+    return loss
 
 
 @dataclass(frozen=True)

@@ -30,5 +30,5 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(BF16_FEATURES & set(this_machine().features))

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from argus_edge.errors import TaskError
 from argus_edge.runtime.persons import widen
 from argus_edge.tasks import OutputKind
-from argus_edge.train.custom import custom_task
+from argus_edge.train.custom import custom_task, users_code
 from argus_edge.train.data.augment import pose_samples
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.heatmaps import HEATMAP_SIZE, PoseSample, View, view_heatmaps
@@ -147,7 +148,21 @@ def targets_of(task: str, samples: Sequence[Sample]) -> Any:
     if task in _TARGETS:
         return _TARGETS[task](samples)
     custom = custom_task(task)
-    return (custom.targets or _OF_KIND[custom.row.kind](task))(samples)
+    if custom.targets is not None:
+        with users_code(task, "targets"):
+            return custom.targets(samples)
+    for sample in samples:
+        _check_label(task, custom.row.kind, sample)
+    return _OF_KIND[custom.row.kind](task)(samples)
+
+
+def _check_label(task: str, kind: OutputKind, sample: Sample) -> None:
+    """Raise TaskError unless the label of a task from outside is as large as the picture."""
+    side = sample.image.shape[:2]
+    expected = {"scores": (), "normal_map": (*side, 3)}.get(kind, side)
+    shape = sample.maps[task].shape
+    if shape != expected:
+        raise TaskError(f"task {task!r}: its label of {sample.name} is {shape}; expected {expected}")
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -13,16 +13,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
-from argus_edge.package import ModelPackage
+from argus_edge.package import ModelPackage, parity_rows
 from argus_edge.package.wiring import MAX_PERSONS
 from argus_edge.package.writer import check_target
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
 from argus_edge.train.custom import add_task_option, load_task_files
+
+if TYPE_CHECKING:
+    from argus_edge.export.preview import Preview
 
 CALIBRATION_IMAGES: Final = 128
 PERSONS: Final = 8
@@ -43,7 +46,9 @@ def run(arguments: Sequence[str]) -> int:
     for module in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "rich"):
         require(module, "export")
     from argus_edge.export.calibration import folder_set, scene_set
+    from argus_edge.export.components import entries_of
     from argus_edge.export.package import ExportSettings, check_tasks, export
+    from argus_edge.export.preview import preview
     from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
     from argus_edge.train.recipe import smallest_size
 
@@ -65,6 +70,12 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     count = options.calibration_images if "int8" in precisions else 8
     spec = ImageSpec(size, size)
+    command = shlex.join(["argus-export", *arguments])
+    settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, persons)
+    entries = entries_of(info, tasks, options.pose)
+    if options.dry_run:
+        print(_told(out, preview(settings, entries, count, options.calibration)))
+        return 0
     with _progress() as (notify, advance):
         notify(f"{count} calibration images")
         if options.calibration is None:
@@ -77,8 +88,6 @@ def run(arguments: Sequence[str]) -> int:
                 f"argus-export: warning: {found} calibration images are few, {FEW_IMAGES} serve better",
                 file=sys.stderr,
             )
-        command = shlex.join(["argus-export", *arguments])
-        settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, persons)
         package = export(model, info, settings, calibration, out, options.overwrite, notify)
     print(json.dumps(package.spec.report, indent=2) if options.json else _summary(package))
     return 0
@@ -114,6 +123,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="roi: regions of the shared features; crop: each person's crop through the backbone again",
     )
     add("--persons", type=int, help=f"most whose pose a frame gives, in roi (default: {PERSONS})")
+    add("--dry-run", action="store_true", help="tell every step and file, and do nothing")
     add("--json", action="store_true", help="print the package's report as JSON on stdout")
     return parser.parse_args(arguments)
 
@@ -180,9 +190,13 @@ def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
         yield notify, advance
 
 
-def _summary(package: ModelPackage) -> str:
-    from argus_edge.export.package import parity_rows
+def _told(out: Path, found: Preview) -> str:
+    does = "replaces the package there" if out.exists() else "is new"
+    steps = (f"  {number}. {step}" for number, step in enumerate(found.steps, 1))
+    return "\n".join([f"{out} {does}", *steps, "files", *(f"  {out / file}" for file in found.files)])
 
+
+def _summary(package: ModelPackage) -> str:
     lines = [f"{package.path}  {', '.join(package.spec.tasks)}  {', '.join(package.spec.precisions)}"]
     for name in package.spec.components:
         sizes = [
@@ -191,7 +205,7 @@ def _summary(package: ModelPackage) -> str:
         ]
         lines.append(f"  {name:10} {'  '.join(sizes)}")
     lines.append(f"  {'against torch':16}{'engine':14}{'output':18}{'error':>10}{'SQNR [dB]':>12}")
-    for precision, engine, output, error, sqnr in parity_rows(package):
+    for precision, engine, output, error, sqnr in parity_rows(package.spec.report):
         lines.append(
             f"  {precision:16}{engine:14}{output:18}{error:>10.1e}{'' if sqnr is None else sqnr:>12}"
         )

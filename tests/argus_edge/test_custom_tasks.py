@@ -60,6 +60,12 @@ def test_a_row_that_cannot_be_is_refused(row: TaskSpec, named: str) -> None:
 
 
 @pytest.mark.usefixtures("no_custom_tasks")
+def test_a_row_is_a_row() -> None:
+    with pytest.raises(TaskError, match="a task's row must be a TaskSpec, got 'ground'"):
+        register_task("ground")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_custom_tasks")
 def test_a_name_is_registered_once() -> None:
     register_task(GROUND)
     with pytest.raises(TaskError, match="task 'ground' is there already"):

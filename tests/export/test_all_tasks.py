@@ -13,9 +13,8 @@ import torch
 from argus_edge import Runtime
 from argus_edge.errors import TaskError
 from argus_edge.export.commands.export import run
-from argus_edge.export.package import parity_rows
 from argus_edge.export.parity import CROP_BOUND, FP32_BOUND
-from argus_edge.package import ModelPackage
+from argus_edge.package import ModelPackage, parity_rows
 from argus_edge.results import Instances, Keypoints, PanopticMap
 from argus_edge.spec import BACKBONE
 from argus_edge.tasks import TASKS
@@ -63,7 +62,7 @@ def test_det_and_inst_share_a_graph(package: ModelPackage) -> None:
 
 
 def test_both_engines_equal_torch(package: ModelPackage) -> None:
-    rows = list(parity_rows(package))
+    rows = list(parity_rows(package.spec.report))
     assert {engine for _, engine, *_ in rows} == set(ENGINES)
     for component, tensors in ((name, c.outputs) for name, c in package.spec.components.items()):
         for tensor in tensors:

@@ -17,11 +17,12 @@ from argus_edge.errors import InputError, PackageError, ParityError, TaskError
 from argus_edge.export import components
 from argus_edge.export.calibration import CalibrationSet, folder_set, sample_evenly, scene_set
 from argus_edge.export.commands.export import run
-from argus_edge.export.package import ExportSettings, check_tasks, export, parity_rows
+from argus_edge.export.groupnorm import STATISTICS
+from argus_edge.export.package import ExportSettings, check_tasks, export
 from argus_edge.export.parity import FP32_BOUND
 from argus_edge.export.precision import KEPT_FLOAT
 from argus_edge.export.trace import OPSET, Graph
-from argus_edge.package import ModelPackage
+from argus_edge.package import ModelPackage, parity_rows
 from argus_edge.runtime.engines import open_engine
 from argus_edge.spec import BACKBONE, ImageSpec
 from argus_edge.train.data.scenes import render
@@ -70,11 +71,13 @@ def test_boundary_is_what_the_contract_says(exported: ModelPackage) -> None:
     }
 
 
-def test_norms_are_single_operations_and_shapes_static(exported: ModelPackage) -> None:
+def test_norms_are_spelled_for_cpus_and_shapes_static(exported: ModelPackage) -> None:
     model = graph(exported, BACKBONE)
     assert model.opset_import[0].version == OPSET >= 21
     counts = operations(model)
-    assert counts["GroupNormalization"] == 10  # six in the spatial prior, four behind the projection
+    means = [node for node in model.graph.node if node.name.endswith(f"{STATISTICS}ChannelMean")]
+    assert len(means) == 10  # six in the spatial prior, four behind the projection
+    assert "GroupNormalization" not in counts
     assert counts["LayerNormalization"] == 2 * 12 + 4 * 2 + 6 * 3
     assert "InstanceNormalization" not in counts
     for value in (*model.graph.input, *model.graph.output):
@@ -108,7 +111,7 @@ def test_openvino_is_right_for_any_choice_of_maps(
 
 
 def test_fp32_agrees_with_torch_on_every_engine(exported: ModelPackage) -> None:
-    rows = [row for row in parity_rows(exported) if row[0] == "fp32"]
+    rows = [row for row in parity_rows(exported.spec.report) if row[0] == "fp32"]
     assert {engine for _, engine, *_ in rows} == {"openvino", "onnxruntime"}
     assert len(rows) == 2 * (4 + 3 + 1 + 1)
     for _, engine, output, error, _ in rows:
@@ -116,9 +119,10 @@ def test_fp32_agrees_with_torch_on_every_engine(exported: ModelPackage) -> None:
 
 
 def test_lower_precisions_stay_near(exported: ModelPackage) -> None:
-    for precision, engine, output, _, sqnr in parity_rows(exported):
+    for precision, engine, output, _, sqnr in parity_rows(exported.spec.report):
         if output.startswith(f"{BACKBONE}.") and precision != "fp32":
             floor = INT8_SQNR_DB if precision == "int8" else 35.0
+            assert sqnr is not None
             assert sqnr >= floor, f"{precision} {output} on {engine}: {sqnr} dB"
 
 
@@ -139,6 +143,21 @@ def test_int8_leaves_the_sensitive_layers_in_float(exported: ModelPackage) -> No
     layers = exported.spec.report["int8_layers"]
     assert isinstance(layers, dict)
     assert layers[BACKBONE]["int8"] > 60  # type: ignore[index, call-overload, operator]
+
+
+def test_a_dry_run_names_every_file_and_writes_none(
+    exported: ModelPackage, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "dry.argus"
+    precisions = ",".join(exported.spec.precisions)
+    arguments = [str(checkpoint), "--tasks", ",".join(TASKS), "--precision", precisions, "--size", str(SIZE)]
+    assert run([*arguments, "--out", str(out), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert told.startswith(f"{out} is new\n")
+    files = {name for name in exported.files if not name.startswith("golden/")} | {"manifest.json"}
+    named = {line.strip() for line in told.partition("\nfiles\n")[2].splitlines()}
+    assert {str(out / name) for name in files} == {name for name in named if "golden/" not in name}
 
 
 def test_report_and_quantisation_tell_where_the_package_comes_from(
@@ -211,7 +230,7 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
     def changed_backbone(model: Argus, height: int, width: int, levels: list[int]) -> Graph:
         assert (height, width, levels) == (SIZE, SIZE, [1, 2, 3])
         backbone = traced(BACKBONE, ("f1", "f2", "f3"))
-        name = "adapter.norms.3.weight"
+        name = "f3/scale"
         tensor = next(t for t in backbone.model.graph.initializer if t.name == name)
         values = onnx.numpy_helper.to_array(tensor) * np.float32(1.001)
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from argus_edge import tasks
-from argus_edge.errors import CheckpointError, InputError, TaskError
+from argus_edge.errors import CheckpointError, DatasetError, InputError, TaskError
 from argus_edge.results import Classification, DenseMap, LabelMap, NormalMap
 from argus_edge.tasks import TASKS, OutputKind, TaskSpec, all_tasks, get_task
-from argus_edge.train import custom
 from argus_edge.train.batches import collate, fixed_batch
+from argus_edge.train.commands import evaluate
 from argus_edge.train.commands.train import parser, recipe_of
 from argus_edge.train.custom import CustomTask, add_task, find_task, load_task_files, origins
 from argus_edge.train.data.augment import AUGMENTATIONS, Augmentation, make_training_sample, untold
@@ -30,14 +29,17 @@ from argus_edge.train.data.example import Example, truth_of
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import READERS, open_data
 from argus_edge.train.data.rendered import scene_example
-from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS, SceneLabel
+from argus_edge.train.data.scene_labels import SCENE_MAPS, SceneLabel
 from argus_edge.train.data.scenes import render
 from argus_edge.train.data.scenes.scene import GROUND
-from argus_edge.train.data.transforms import make_sample
+from argus_edge.train.data.transforms import make_sample, scene_maps
+from argus_edge.train.loader import load_steps
 from argus_edge.train.metrics import TASK_METRICS, MeanIoU, TaskMetric
 from argus_edge.train.model.build import build_decoder
 from argus_edge.train.model.checkpoint import load_checkpoint
+from argus_edge.train.model.decoders.upernet import UPerNet
 from argus_edge.train.objectives import task_loss
+from argus_edge.train.processes import Place
 from argus_edge.train.recipe import Recipe, recipe_from
 from argus_edge.train.relabel import match_classes, relabel_example
 from argus_edge.train.sources import open_sources
@@ -45,21 +47,8 @@ from argus_edge.train.truth import true_result
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "near_ground.py"
 NAMES = ("elsewhere", "near ground", "far ground")
-TABLES: tuple[Any, ...] = (
-    tasks._custom, custom._tasks, custom._origins, custom._files,
-    TASK_METRICS, AUGMENTATIONS, SCENE_CLASSES, CUSTOM_SCENE_LABELS, READERS,
-)  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def tables_as_they_were() -> Iterator[None]:
-    before = [dict(table) for table in TABLES]
-    loaded = list(custom._entry_points)
-    yield
-    for table, rows in zip(TABLES, before, strict=True):
-        table.clear()
-        table.update(rows)
-    custom._entry_points[:] = loaded
+pytestmark = pytest.mark.usefixtures("forget_own_tasks")
 
 
 class Plain(nn.Module):
@@ -127,6 +116,8 @@ def test_every_table_has_the_example() -> None:
         ("def f():\n    return 1 / 0\n\nf()\n", r"mine\.py:2: ZeroDivisionError: division by zero$"),
         ("a = 1\nb = (\n", r"mine\.py:2: SyntaxError: '\(' was never closed"),
         ("raise ValueError('two\\nlines')\n", r"mine\.py:1: ValueError: two$"),
+        ("import sys\nsys.exit('no')\n", r"mine\.py:2: SystemExit: no$"),
+        ("x = '\0'\n", r"mine\.py: SyntaxError: source code .* null bytes$"),
     ],
 )
 def test_a_file_that_is_no_task_is_refused_in_one_line(tmp_path: Path, text: str, named: str) -> None:
@@ -172,7 +163,18 @@ READER = READERS["maps"]
         ({"row": TaskSpec("fog", "mine", "fog", "AP")}, "expected one of the kinds"),  # type: ignore[arg-type]
         ({"weight": -1.0}, "its weight must be a number of 0 or more, got -1.0"),
         ({"weight": float("nan")}, "its weight must be"),
-        ({"classes": ("a", "a")}, "expected names of classes that differ"),
+        ({"weight": "1"}, "its weight must be a number of 0 or more, got '1'"),
+        ({"row": "fog"}, "here: a task's row must be a TaskSpec, got 'fog'"),
+        ({"build": None}, "its build must be a function, got None"),
+        ({"loss": None}, "its loss must be a function, got None"),
+        ({"metric": MeanIoU}, "its metric must be a TaskMetric, got <class"),
+        ({"targets": 7}, "its targets must be None or a function, got 7"),
+        ({"augmentation": "seg"}, "its augmentation must be None or an Augmentation, got 'seg'"),
+        ({"scenes": lambda maps: maps["seg"]}, "its scenes must be None or a SceneLabel of maps among seg, "),
+        ({"scenes": SceneLabel(("seg", "dept"), lambda _: 0)}, r"got SceneLabel\(maps=\('seg', 'dept'\)"),
+        ({"readers": {"fogs": "maps"}}, "its readers must be a mapping of layouts to readers"),
+        ({"classes": "ab"}, "its classes must be names that differ, got 'ab'"),
+        ({"classes": ("a", "a")}, "its classes must be names that differ"),
         ({"classes": (), "scenes": SceneLabel((), lambda _: 0)}, "needs the names of its classes; got none"),
         ({"readers": {"coco": replace(READER, tasks=("fog",))}}, "none of ade20k, coco, .*; got 'coco'"),
         ({"readers": {"a:b": replace(READER, tasks=("fog",))}}, "got 'a:b'"),
@@ -221,15 +223,106 @@ def test_an_installed_task_is_found_by_its_name() -> None:
     sys.modules.pop("soil_task", None)
 
 
-def test_where_tasks_come_from_travels_to_workers() -> None:
+def test_a_reader_of_an_installed_task_can_be_named_before_the_task_is(
+    installed: Path, maps_folder: Path
+) -> None:
+    """argus-eval looks at --data before it has opened the model, whose task has the reader."""
+    (installed / "soil-1.0.dist-info" / "entry_points.txt").write_text(
+        "[argus_edge.tasks]\nsoil = soil_task:TASK\n"
+    )
+    with pytest.raises(InputError, match=r"none\.argus: "):
+        evaluate.run([str(installed / "none.argus"), "--data", f"soil-maps:{maps_folder}"])
+    with pytest.raises(DatasetError, match=r"'mud-maps:.*expected LAYOUT:PATH with one of .*yolo, soil-maps"):
+        evaluate.run([str(installed / "none.argus"), "--data", f"mud-maps:{maps_folder}"])
+    sys.modules.pop("soil_task", None)
+
+
+def test_where_tasks_come_from_travels_to_workers(forget_own_tasks: Callable[[], None]) -> None:
     load_task_files([EXAMPLE])
     sent = pickle.dumps(origins())
-    for table in TABLES:
-        table.pop("ground", None)
-    custom._files.clear()
-    READERS.pop("ground-maps")
+    forget_own_tasks()
     assert pickle.loads(sent).files == (EXAMPLE.resolve(),)
     assert get_task("ground").title == "near ground"
+
+
+# -- what the user's code raises -----------------------------------------------------------------------
+
+
+def fails(*_: Any) -> Any:
+    raise ValueError("two\nlines")
+
+
+def plain_label(maps: Any) -> Any:
+    return np.zeros_like(maps["seg"])
+
+
+def one_step() -> None:
+    """What a run does with a task."""
+    batch = fixed_batch("fog", [3, 8], 64)
+    decoder = build_decoder("nano", "fog", NAMES)
+    features = [torch.zeros(2, 192, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    task_loss("fog", decoder, features, batch.targets["fog"], torch.Generator())
+
+
+class Unfinished(Plain):
+    """Fails in training only."""
+
+    def forward(self, features: Any) -> Tensor:
+        raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"build": fails}, "its build: ValueError: two$"),
+        ({"build": lambda _v, _c: Plain(3, fails)}, "its decoder: ValueError: two$"),
+        ({"build": lambda _v, _c: Unfinished(3, ANSWERS["label_map"][1])}, "its decoder: KeyError: 'x'$"),
+        ({"loss": fails}, "its loss: ValueError: two$"),
+        (
+            {"loss": lambda outputs, _: outputs},
+            r"its loss must be a tensor without axes, got a tensor \(2, 3, 8, 8\)$",
+        ),
+        ({"loss": lambda outputs, _: 1.0}, "its loss must be a tensor without axes, got a float$"),
+        ({"targets": fails}, "its targets: ValueError: two$"),
+        ({"scenes": SceneLabel(("seg",), fails)}, "its label of scenes: ValueError: two$"),
+        (
+            {"scenes": SceneLabel(("seg",), lambda maps: plain_label(maps)[::2])},
+            r"its label of scene 3 is \(32, 64\); expected \(64, 64\)$",
+        ),
+        (
+            {"build": lambda _v, c: UPerNet(64, 8, len(c), nn.BatchNorm2d, None)},
+            "its decoder: the decoder reads",
+        ),
+    ],
+)
+def test_errors_of_the_users_code_say_whose_they_are(changes: dict[str, Any], said: str) -> None:
+    add_task(fog(**{"scenes": SceneLabel(("seg",), plain_label), **changes}))
+    with pytest.raises(TaskError, match=rf"^task 'fog': {said}"):
+        one_step()
+
+
+def test_errors_of_the_users_code_name_the_line(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace("loss=segmentation_loss", "loss=lambda outputs, _: outputs + 1")
+    line = 1 + text[: text.index("loss=lambda")].count("\n")
+    load_task_files([write(tmp_path, text.replace('"ground"', '"fog"'))])
+    with pytest.raises(TaskError, match=rf"mine\.py:{line}: task 'fog': its loss: TypeError: unsupported"):
+        one_step()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_tells_what_is_wrong_with_a_task(tmp_path: Path, workers: int) -> None:
+    """In one line: what a worker raises itself comes with its traceback."""
+    text = EXAMPLE.read_text().replace('maps["depth"] < NEAR', 'maps["depth"][:, ::2] < NEAR')
+    load_task_files([write(tmp_path, text)])
+    recipe = recipe_from(
+        {"tasks": ["ground"], "phases": [{"steps": 1, "size": 64, "batch": 2}], "scenes": 2}, "test"
+    )
+    steps = load_steps(open_sources(recipe, tmp_path).steps(recipe, Place()), range(1), workers)
+    with pytest.raises(
+        DatasetError, match=r"mine\.py:\d+: task 'ground': its label of scenes: ValueError: "
+    ) as told:
+        next(steps)
+    assert "\n" not in str(told.value)
 
 
 # -- labels --------------------------------------------------------------------------------------------
@@ -243,6 +336,12 @@ def test_scenes_tell_about_the_example() -> None:
     np.testing.assert_array_equal(truth_of("ground", example), expected)
     assert example.labels is None
     assert set(np.unique(expected)) == {0, 1, 2}
+
+
+def test_labels_can_be_made_of_every_map_that_scenes_have() -> None:
+    scene = render(3, 64)
+    found = scene_maps(scene, scene.image, lambda values: values, SCENE_MAPS)
+    assert set(found) == set(SCENE_MAPS) == set(scene_maps(scene, scene.image, lambda values: values, TASKS))
 
 
 def test_samples_of_scenes_see_them_as_the_network_does() -> None:
@@ -406,14 +505,18 @@ def test_the_command_line_loads_files_before_the_recipe(tmp_path: Path) -> None:
     assert recipe_of(parser().parse_args(given)).tasks == ("ground", "seg")
 
 
-def test_a_checkpoint_says_which_file_it_needs(tmp_path: Path) -> None:
+def test_a_checkpoint_says_which_file_it_needs_and_leaves_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = {
         "format_version": 1, "variant": "nano", "tasks": ["ground"], "classes": {"ground": list(NAMES)},
         "input_size": 64, "custom": {"ground": "near_ground.py"},
     }  # fmt: skip
     (tmp_path / "model.json").write_text(json.dumps(values))
+    (tmp_path / "near_ground.py").write_text("raise AssertionError('a checkpoint must not run anything')")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        CheckpointError, match=r"unknown task 'ground'; .*--task-file FILE; .* with that of 'near_ground\.py'"
+        CheckpointError, match=r"unknown task 'ground'; .*--task-file FILE; .* trained with 'near_ground\.py'"
     ):
         load_checkpoint(tmp_path)
 

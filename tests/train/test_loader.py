@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -111,6 +112,25 @@ def test_a_resumed_run_sees_the_same(workers: int) -> None:
     assert len(rest) == 3
     assert all(same(a, b) for a, b in zip(whole[2:], rest, strict=True))
     assert not same(whole[0], whole[1])
+
+
+def test_a_run_that_fails_ends_with_its_workers() -> None:
+    """They do not heed SIGTERM, and a traceback keeps what would end them otherwise."""
+    script = (
+        "from tests.train.test_loader import Numbered, load_batches, samples_of\n"
+        "batches = load_batches(samples_of(Numbered(8)), 2, range(4), workers=1)\n"
+        "for batch in batches:\n"
+        "    raise ValueError('of the run')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (1, ["ValueError: of the run"])
 
 
 def test_the_same_picture_looks_different_in_another_epoch_stream_or_run() -> None:

@@ -21,8 +21,15 @@ from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, TaskError
 from argus_edge.tasks import get_task
-from argus_edge.train.custom import HINT, add_task_option, find_task, is_known, load_task_files
-from argus_edge.train.data.readers import parse_data
+from argus_edge.train.custom import (
+    HINT,
+    add_task_option,
+    find_task,
+    is_known,
+    load_installed,
+    load_task_files,
+)
+from argus_edge.train.data.readers import READERS, parse_data
 from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.evaluation_sets import (
@@ -135,6 +142,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--worst N and --pictures DIR go together: how many to write, and where")
     for task in options.tasks or ():
         find_task(task)
+    if any(text.partition(":")[0] not in READERS for text in options.data or ()):
+        load_installed()  # the model's tasks, and the readers they have, are not known yet
     for text in options.data or ():
         parse_data(text)
     if options.tasks:

@@ -9,7 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CUSTOM_SCENE_LABELS", "SceneLabel", "maps_needed", "with_custom"]
+__all__ = ["CUSTOM_SCENE_LABELS", "SCENE_MAPS", "SceneLabel", "maps_needed", "with_custom"]
+
+SCENE_MAPS: Final = ("seg", "parse", "depth", "normal", "inst", "pan", "edge", "sal")
+"""What scenes have, by the task that learns from it; labels of tasks from outside are made of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class SceneLabel:
     cropped, mirrored, with depth for its scale, so what follows from them is right as it is.
     """
 
-    maps: tuple[str, ...]  # of seg, parse, depth, normal, inst, pan, edge, sal
+    maps: tuple[str, ...]  # of SCENE_MAPS
     rule: Callable[[Mapping[str, NDArray[Any]]], NDArray[Any] | int]
 
 

@@ -82,7 +82,7 @@ def require_tasks(path: Path, info: CheckpointInfo, tasks: Sequence[str]) -> Non
     """Raise CheckpointError for one of the checkpoint's `tasks` that comes from outside and is not known."""
     for task in tasks:
         if not is_known(task):
-            came = f"; it was trained with that of {info.custom[task]!r}" if task in info.custom else ""
+            came = f"; it was trained with {info.custom[task]!r}" if task in info.custom else ""
             raise CheckpointError(f"{path / 'model.json'}: unknown task {task!r}; {HINT}{came}")
 
 

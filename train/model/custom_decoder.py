@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from argus_edge.errors import TaskError
 from argus_edge.runtime.decode import outputs_misfit
 from argus_edge.spec import ImageSpec
-from argus_edge.train.custom import CustomTask
+from argus_edge.train.custom import CustomTask, users_code
 
 STRIDES: Final = (4, 8, 16, 32)  # of F0..F3
 TRIAL: Final = ImageSpec(64, 64)
@@ -22,16 +22,19 @@ def build_custom_decoder(task: CustomTask, variant: Any, classes: Sequence[str],
 
     Raises TaskError when it is no decoder, or `infer` does not give what the task's kind is made of.
     """
-    decoder = task.build(variant, tuple(classes))
     name = task.row.name
-    levels = getattr(decoder, "levels", None)
+    with users_code(name, "build"):
+        decoder: object = task.build(variant, tuple(classes))
+    levels: Any = getattr(decoder, "levels", None)
     known = isinstance(levels, tuple) and levels and all(level in range(4) for level in levels)
     if not isinstance(decoder, nn.Module) or not known or not callable(getattr(decoder, "infer", None)):
         raise TaskError(
             f"task {name!r}: build must give a torch module with `infer` and `levels`, a tuple of some of 0 "
             f"to 3; got {type(decoder).__name__} with levels {levels}"
         )
-    wrong = outputs_misfit(task.row.kind, _declared(_tried(decoder, levels, width)), TRIAL, len(classes))
+    with users_code(name, "decoder"):
+        outputs = _tried(decoder, levels, width)
+    wrong = outputs_misfit(task.row.kind, _declared(outputs), TRIAL, len(classes))
     if wrong:
         raise TaskError(f"task {name!r}: `infer` of its decoder does not fit kind {task.row.kind!r}: {wrong}")
     return decoder

@@ -1,0 +1,85 @@
+"""What an export is going to do, told before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from argus_edge.export.components import by_component
+from argus_edge.export.package import PARITY_FRAMES, ExportSettings
+from argus_edge.package import model_path
+from argus_edge.package.format import MANIFEST_FILE, component_path
+from argus_edge.runtime.engines import available_engines
+from argus_edge.spec import BACKBONE, TaskEntry
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Steps and files, for people; `files` are paths inside the package."""
+
+    steps: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def preview(
+    settings: ExportSettings, entries: Mapping[str, TaskEntry], images: int, source: Path | None
+) -> Preview:
+    """What `export` will do with these settings.
+
+    Args:
+        settings: of the export.
+        entries: of its tasks, as `entries_of` gives them.
+        images: how many to calibrate on.
+        source: folder or video that they come from; None for rendered scenes.
+    """
+    components = components_of(entries)
+    return Preview(
+        tuple(_steps(settings, components, images, source)),
+        tuple(_files(components, settings.precisions)),
+    )
+
+
+def components_of(entries: Mapping[str, TaskEntry]) -> tuple[str, ...]:
+    """The components of a package in the order in which they are traced."""
+    names = [BACKBONE]
+    for _, entry in by_component(entries):
+        names += [entry.backbone, entry.component]
+    return tuple(dict.fromkeys(names))
+
+
+def _steps(
+    settings: ExportSettings, components: Sequence[str], images: int, source: Path | None
+) -> Iterator[str]:
+    size = f"{settings.input.width} x {settings.input.height} px"
+    where = f"first images of {source}" if source is not None else "rendered scenes that training never sees"
+    why = "the ranges of int8 are measured on them, and " if "int8" in settings.precisions else ""
+    yield (
+        f"take {images} {where}, at {size}: {why}{min(PARITY_FRAMES, images)} of them serve the comparison "
+        f"with torch"
+    )
+    names = ", ".join(components)
+    yield f"trace {names}: one ONNX graph each, so that decoders can run at rates of their own"
+    yield "let torch answer in double precision, which the graphs are compared with"
+    if "fp16" in settings.precisions:
+        yield "convert to fp16, but for what overflows or loses places there"
+    if "int8" in settings.precisions:
+        yield (
+            "quantise to int8, component by component, each on what the quantised ones before it give, as "
+            "that is what it will read"
+        )
+    engines = [status for status in available_engines() if status.available]
+    missing = [f"{status.name} ({status.reason})" for status in available_engines() if not status.available]
+    here = ", ".join(f"{status.name} {status.version}" for status in engines) or "no engine: none is here"
+    apart = f"; not on {', '.join(missing)}" if missing else ""
+    yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
+    yield "write the package to a folder beside it, and give that its name when it is whole"
+
+
+def _files(components: Sequence[str], precisions: Sequence[str]) -> Iterator[str]:
+    yield MANIFEST_FILE
+    for component in components:
+        yield component_path(component)
+        for precision in precisions:
+            yield model_path(component, precision)
+    yield "golden/: a recorded input, and what torch answers to it"

@@ -1,0 +1,136 @@
+"""Looking at and changing ONNX graphs: who makes a tensor, who reads it, what is constant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper, numpy_helper
+
+__all__ = ["GraphView", "NodeWriter", "Replacement", "attribute", "float_shapes", "replace_nodes"]
+
+
+class GraphView:
+    """The tensors of a graph as it is now; make a new one after a change."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.producers = {name: node for node in graph.node for name in node.output if name}
+        self.outputs = {tensor.name for tensor in graph.output}
+        self._readers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in dict.fromkeys(node.input):
+                self._readers[name].append(node)
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+
+    def readers(self, name: str) -> list[NodeProto]:
+        """The nodes that read a tensor, each once."""
+        return self._readers.get(name, [])
+
+    def only_reader(self, name: str) -> NodeProto | None:
+        """The one node that reads a tensor; None where there are none or several, or it leaves the graph."""
+        readers = self.readers(name)
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """The values of a tensor that is the same in every run; None for any other."""
+        if name in self._initializers:
+            return numpy_helper.to_array(self._initializers[name])
+        node = self.producers.get(name)
+        value = attribute(node, "value") if node is not None and node.op_type == "Constant" else None
+        return None if value is None else numpy_helper.to_array(value)
+
+    def scalar(self, name: str) -> float | None:
+        """The same of a tensor with one element."""
+        values = self.constant(name)
+        return float(values.reshape(())) if values is not None and values.size == 1 else None
+
+
+def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """The value of a node's attribute, `default` where it has none of this name."""
+    found = (helper.get_attribute_value(a) for a in node.attribute if a.name == name)
+    return next(found, default)
+
+
+def float_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in single precision that have a fixed one, constants left out."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes: dict[str, tuple[int, ...]] = {}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        kind = value.type.tensor_type
+        fixed = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if fixed and kind.elem_type == onnx.TensorProto.FLOAT:
+            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    return shapes
+
+
+class NodeWriter:
+    """Collects nodes that take the place of others, and the constants they read.
+
+    Tensors are named after `result`, the last of them; nodes after the module that `first`, the first of
+    those that go, came from.
+    """
+
+    def __init__(self, result: str, first: NodeProto) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {}
+        self._result, self._path = result, (first.name or result).partition("/")[0]
+
+    def add(self, operation: str, *inputs: str, name: str, result: str = "", **attributes: Any) -> str:
+        """One node, called PATH/`name`; the name of its result, which is `result` where that is given."""
+        output = result or f"{self._result}/{name}"
+        node = helper.make_node(operation, list(inputs), [output], f"{self._path}/{name}", **attributes)
+        self.nodes.append(node)
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        """A constant; its name."""
+        self.constants[f"{self._result}/{name}"] = np.asarray(values)
+        return f"{self._result}/{name}"
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Nodes of a graph, and what does the same in their place."""
+
+    old: Sequence[NodeProto]  # of the graph itself, no copies
+    new: Sequence[NodeProto]
+    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # that the new ones read
+
+
+def replace_nodes(graph: onnx.GraphProto, replacements: Sequence[Replacement]) -> None:
+    """Put new nodes where the last of the old ones stood; constants that nobody reads any more go as well.
+
+    Nothing else may read what the old nodes made, other than what the new ones make again.
+    """
+    all_nodes = list(graph.node)
+    place = {id(node): index for index, node in enumerate(all_nodes)}
+    gone = {place[id(node)] for each in replacements for node in each.old}
+    last = {max(place[id(node)] for node in each.old): each for each in replacements}
+    nodes: list[NodeProto] = []
+    for index, node in enumerate(all_nodes):
+        if index in last:
+            nodes.extend(last[index].new)
+        if index not in gone:
+            nodes.append(node)
+    kept = [_copied(node) for node in nodes]  # clearing the list frees those in it
+    del graph.node[:]
+    graph.node.extend(kept)
+    for each in replacements:
+        graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(values, order="C"), name)
+            for name, values in each.constants.items()
+        )
+    read = {name for node in graph.node for name in node.input} | {tensor.name for tensor in graph.output}
+    for tensor in [t for t in graph.initializer if t.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _copied(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
