@@ -81,3 +81,29 @@ def test_candidates_that_tie_with_the_last_are_left_out() -> None:
     scores = [0.9, 0.5, 0.1, 0.1 + TIE["fp32"] / 2]
     reference, actual = align_candidates(candidates(scores), candidates(scores), TIE["fp32"])
     assert reference["scores"].shape == actual["scores"].shape == (1, 2)
+
+
+def masked(scores: list[float], masks: list[float]) -> dict[str, np.ndarray]:
+    """Candidates whose masks have one cell each."""
+    return {
+        "scores": np.array([scores], np.float32),
+        "masks": np.array(masks, np.float32).reshape(1, len(masks), 1, 1),
+        "boxes": np.zeros((1, len(scores), 4), np.float32),
+        "classes": np.zeros((1, len(scores)), np.int32),
+    }
+
+
+def test_a_mask_s_score_may_hang_on_a_cell_next_to_0() -> None:
+    count = 20
+    right = masked([0.9 - 0.02 * i for i in range(count)], [0.0005] + [5.0] * (count - 1))
+    other = {name: values.copy() for name, values in right.items()}
+    other["scores"][0, 0] -= 0.01
+    assert compare([right], [other])["scores"].error > 0.01  # the masks are the same: no excuse
+    other["masks"][0, 0] = 0.0006
+    found = compare([right], [other])
+    assert found["scores"].error == 0
+    assert found["masks"].error == pytest.approx(0.0001 / 5, rel=1e-3)
+    # Not in int8, whose masks differ everywhere, and not where it is more than a tenth of them.
+    assert compare([right], [other], "int8")["scores"].error > 0.01
+    other["masks"][0, 1::5] = 0.0005
+    assert compare([right], [other])["scores"].error > 0.01
