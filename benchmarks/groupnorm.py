@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argus_edge.export.groupnorm import NormForm, find_group_norms, spell_group_norms
-from argus_edge.export.rewrite import Replacement, replace_nodes
+from argus_edge.export.rewrite import Replacement, copied, replace_nodes
 from argus_edge.export.trace import trace_module
 from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
@@ -48,20 +48,14 @@ def graphs_of(variant: str, size: int) -> dict[str, onnx.ModelProto]:
     with torch.no_grad():
         outputs = {f"c{level}": values for level, values in enumerate(prior(image))}
     graph = trace_module("prior", prior, {"image": image}, outputs, {}).model
-    forms = {BARE: _copied(graph)}
+    forms = {BARE: copied(graph)}
     norms = find_group_norms(forms[BARE])
     bare = [Replacement(n.nodes, [helper.make_node("Identity", [n.x], [n.y])]) for n in norms]
     replace_nodes(forms[BARE].graph, bare)
     for form in get_args(NormForm):
-        forms[form] = _copied(graph)
+        forms[form] = copied(graph)
         spell_group_norms(forms[form], form)
     return forms
-
-
-def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def measure(engines: Mapping[str, Engine], image: Any, rounds: int) -> dict[str, list[float]]:

@@ -29,6 +29,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from argus_edge.errors import ExportError, first_line
 from argus_edge.export.groupnorm import STATISTICS
+from argus_edge.export.rewrite import copied
 from argus_edge.spec import PERSONS_TENSOR
 
 RECIPE: Final = "static-u8s8-minmax"
@@ -73,7 +74,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constants below half precision's smallest become that
         converted: onnx.ModelProto = convert_float_to_float16(
-            _copy(model),
+            copied(model),
             keep_io_types=True,
             op_block_list=FLOAT_IN_FP16,
             node_block_list=blocked,
@@ -169,9 +170,3 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> Mapping[str, NDArray[Any]] | None:
         return next(self._samples, None)
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

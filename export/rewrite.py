@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
-__all__ = ["GraphView", "NodeWriter", "Replacement", "attribute", "float_shapes", "replace_nodes"]
+__all__ = ["GraphView", "NodeWriter", "Replacement", "attribute", "copied", "float_shapes", "replace_nodes"]
+
+
+Proto = TypeVar("Proto", onnx.ModelProto, NodeProto)
 
 
 class GraphView:
@@ -117,7 +120,7 @@ def replace_nodes(graph: onnx.GraphProto, replacements: Sequence[Replacement]) -
             nodes.extend(last[index].new)
         if index not in gone:
             nodes.append(node)
-    kept = [_copied(node) for node in nodes]  # clearing the list frees those in it
+    kept = [copied(node) for node in nodes]  # clearing the list frees those in it
     del graph.node[:]
     graph.node.extend(kept)
     for each in replacements:
@@ -130,7 +133,8 @@ def replace_nodes(graph: onnx.GraphProto, replacements: Sequence[Replacement]) -
         graph.initializer.remove(tensor)
 
 
-def _copied(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
+def copied(original: Proto) -> Proto:
+    """A model or node of its own with the same content."""
+    copy = type(original)()
+    copy.CopyFrom(original)
     return copy

@@ -8,6 +8,7 @@ from typing import Final
 import onnx
 
 from argus_edge.export.groupnorm import NormForm, spell_group_norms
+from argus_edge.export.rewrite import copied
 from argus_edge.export.sampling import SamplingForm, spell_samplings
 
 __all__ = ["CPU", "Target"]
@@ -24,8 +25,7 @@ class Target:
 
     def spell(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """A copy of a graph as torch traced it, in the spellings of this target."""
-        spelled = onnx.ModelProto()
-        spelled.CopyFrom(graph)
+        spelled = copied(graph)
         spell_group_norms(spelled, self.group_norm)
         spell_samplings(spelled, self.sampling)
         return spelled

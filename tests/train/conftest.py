@@ -1,9 +1,16 @@
-"""Models to be measured: an untrained checkpoint, and the tiny package in two precisions."""
+"""What is measured: an untrained checkpoint, the tiny package in two precisions; scripts; processes."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -37,3 +44,40 @@ def twin_package(tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFa
         files[model_path(name, "fp16")] = tiny_package.model_file(name, "fp32")
     path = tmp_path_factory.mktemp("packages") / "twin.argus"
     return write_package(path, replace(spec, components=components), files).path
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Gives the script benchmarks/NAME.py as a module."""
+
+    def load(name: str) -> ModuleType:
+        file = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for it
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def in_two_processes() -> Callable[[str, Path], None]:
+    """Runs a test file, with a folder as its argument, as two processes that meet each other."""
+
+    def start(file: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        workers = [
+            subprocess.Popen(
+                [sys.executable, file, str(folder)], env=os.environ | meeting | {"RANK": str(rank)}
+            )
+            for rank in range(2)
+        ]
+        assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+
+    return start

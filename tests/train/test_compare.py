@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,15 +34,9 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def compare() -> ModuleType:
+def compare(script: Callable[[str], ModuleType]) -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare"] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    return script("compare")
 
 
 def run(compare: ModuleType, *arguments: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -314,18 +312,8 @@ def _gradients(folder: Path, place: Place) -> dict[str, Tensor]:
     return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
-def test_two_processes_share_a_folder(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)], env=os.environ | meeting | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+def test_two_processes_share_a_folder(tmp_path: Path, in_two_processes: Callable[[str, Path], None]) -> None:
+    in_two_processes(__file__, tmp_path)
     assert len(files(tmp_path / "features")) == 4 * IMAGES
     expected = _gradients(tmp_path, Place())
     assert len(files(tmp_path / "features")) == 4 * IMAGES  # all of them were there

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -74,18 +72,10 @@ def _work(folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)], env=os.environ | meeting | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+def test_two_processes_have_the_gradient_of_the_whole_batch(
+    tmp_path: Path, in_two_processes: Callable[[str, Path], None]
+) -> None:
+    in_two_processes(__file__, tmp_path)
     for rank in range(2):
         told = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert (told["any"], told["none"], told["objects"]) == (True, False, 3)
