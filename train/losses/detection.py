@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from argus_edge.errors import TrainingError
 from argus_edge.train.losses.masks import PointSettings, mask_costs, mask_losses
-from argus_edge.train.losses.matching import assign
+from argus_edge.train.losses.matching import assign, matched
 from argus_edge.train.model.decoders.mask_dino import Denoising, DetectionOutputs, Prediction, to_corners
 from argus_edge.train.processes import objects_in
 
@@ -118,24 +118,23 @@ def prediction_loss(
     `objects` normalises; `counted` (B, Q), 1 or 0, masks padding queries out of the class loss; `generator`
     draws the points of the masks. Raises TrainingError: masks predicted, but targets without.
     """
+    image, query = matched(pairs)
+    labels = torch.cat([t.labels[indices] for t, (_, indices) in zip(targets, pairs, strict=True)])
     wanted = torch.zeros_like(prediction.logits)
-    chosen, truth = [], []
-    for image, (queries, indices) in enumerate(pairs):
-        wanted[image, queries, targets[image].labels[indices]] = 1
-        chosen.append(prediction.boxes[image, queries])
-        truth.append(targets[image].boxes[indices])
+    wanted[image, query, labels] = 1
     classes = focal_loss(prediction.logits, wanted).sum(-1)
     if counted is not None:
         classes = classes * counted
-    boxes, true_boxes = torch.cat(chosen), torch.cat(truth)
+    boxes = prediction.boxes[image, query]
+    true_boxes = torch.cat([t.boxes[indices] for t, (_, indices) in zip(targets, pairs, strict=True)])
     l1 = (boxes - true_boxes).abs().sum()
     giou = (1 - generalised_iou(to_corners(boxes), to_corners(true_boxes))).sum()
     total = weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou
     if prediction.masks is not None:
-        masks = torch.cat([prediction.masks[image, queries] for image, (queries, _) in enumerate(pairs)])
+        masks = prediction.masks[image, query]
         truths = [_true_masks(target) for target in targets]
-        matched = [indices for _, indices in pairs]
-        entropy, dice = mask_losses(masks, truths, matched, weights.points, generator)
+        of = [indices for _, indices in pairs]
+        entropy, dice = mask_losses(masks, truths, of, weights.points, generator)
         total = total + weights.mask * entropy + weights.dice * dice
     return total / objects
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from argus_edge.train.losses.masks import MaskTargets, PointSettings, mask_costs, mask_losses
-from argus_edge.train.losses.matching import assign
+from argus_edge.train.losses.matching import assign, matched
 from argus_edge.train.model.decoders.mask2former import MaskPrediction
 from argus_edge.train.processes import objects_in
 
@@ -62,15 +62,14 @@ def mask_prediction_loss(
     logits = prediction.logits
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)
-    chosen = []
-    for image, (queries, indices) in enumerate(pairs):
-        wanted[image, queries] = targets[image].labels[indices]
-        chosen.append(prediction.masks[image, queries])
+    image, query = matched(pairs)
+    wanted[image, query] = torch.cat([t.labels[of] for t, (_, of) in zip(targets, pairs, strict=True)])
     class_weights = torch.ones(no_object + 1, dtype=logits.dtype, device=logits.device)
     class_weights[no_object] = weights.no_object
     classes = functional.cross_entropy(logits.transpose(1, 2), wanted, class_weights)
+    truths = [t.masks for t in targets]
     bce, dice = mask_losses(
-        torch.cat(chosen), [t.masks for t in targets], [of for _, of in pairs], points, generator
+        prediction.masks[image, query], truths, [of for _, of in pairs], points, generator
     )
     return weights.classes * classes + (weights.bce * bce + weights.dice * dice) / objects
 
