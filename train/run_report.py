@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,42 +13,15 @@ import yaml
 from argus_edge.errors import TrainingError
 from argus_edge.tasks import all_tasks
 from argus_edge.train.data.readers.files import shown
+from argus_edge.train.html import facts, grid, page, text
 from argus_edge.train.metrics import COUNTS, TaskMetric, is_of_class
 from argus_edge.train.model.checkpoint import CheckpointInfo, write_atomically
-from argus_edge.train.run_charts import CHART_STYLE, Points, chart
+from argus_edge.train.run_charts import Points, chart
 from argus_edge.train.run_log import Row
 from argus_edge.train.samples import Sample
 
 PICTURES: Final = 3_000_000  # bytes that all pictures may take, in base64
 FAULTS: Final = 20  # that are listed
-
-STYLE: Final = f"""
-:root {{ color-scheme: light dark; --ground: #fff; --panel: #f6f7f9; --text: #1b1f24; --faint: #5a6472;
-  --line: #d8dde3; --bad: #b42318; --curve: #0b62c4; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ground: #14171b; --panel: #1d2126; --text: #e6e9ed;
-  --faint: #a0a9b4; --line: #363c44; --bad: #ff8a7a; --curve: #6cb6ff; }} }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0 auto; max-width: 1240px; padding: 1rem 1rem 3rem; background: var(--ground);
-  color: var(--text); font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.5rem; margin: .5rem 0 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .6rem; }}
-h3 {{ font-size: 1rem; margin: 1rem 0 .4rem; }} p {{ margin: .3rem 0; }}
-.note {{ color: var(--faint); font-size: .85rem; font-weight: normal; }}
-.bad {{ color: var(--bad); }}
-pre {{ background: var(--panel); padding: .7rem; margin: .3rem 0; white-space: pre-wrap;
-  font-size: .85rem; }}
-.charts, .pictures {{ display: grid; gap: .8rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }}
-.pictures {{ grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }}
-figure {{ margin: 0; background: var(--panel); padding: .5rem; border-radius: 4px; }}
-figcaption {{ font-size: .85rem; font-weight: 600; }} .pictures figcaption {{ font-weight: normal; }}
-.pictures img {{ display: block; width: 100%; height: auto; }}
-.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem; }}
-th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
-td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-tr.head td {{ font-weight: 600; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: 0; }}
-dt {{ color: var(--faint); }} dd {{ margin: 0; }} summary {{ cursor: pointer; color: var(--faint); }}
-{CHART_STYLE}"""
 
 
 @dataclass(frozen=True)
@@ -88,18 +60,7 @@ def render(report: RunReport) -> str:
         ("Training", _loss_charts(report)),
         ("Run", _run(report)),
     )
-    body = "\n".join(f"<section><h2>{name}</h2>{html}</section>" for name, html in sections if html)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>"
-        f"<header><h1>{_text(title)}</h1><p>{_text(_state(report))}</p></header>\n{body}\n</body></html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    """Text of any origin, printable and escaped."""
-    return escape(shown(str(value).encode("utf-8", "backslashreplace").decode()))
+    return page(title, _state(report), sections)
 
 
 def _title(task: str) -> str:
@@ -144,19 +105,14 @@ def _metric_charts(report: RunReport) -> str:
 def _charts(report: RunReport, titles: Mapping[str, str]) -> str:
     """Title -> name of a number in the log, each as a chart."""
     drawn = [chart(title, _points(report.rows, name), report.steps) for title, name in titles.items()]
-    return _grid("charts", drawn)
-
-
-def _grid(kind: str, figures: Sequence[str]) -> str:
-    inside = "".join(figures)
-    return f'<div class="{kind}">{inside}</div>' if inside else ""
+    return grid("charts", drawn)
 
 
 def _tables(report: RunReport) -> str:
     validations = [row for row in report.rows if "score" in row]
     if not validations:
         return ""
-    on = "".join(f"<p>On {_text(title)}</p>" for title in report.data)
+    on = "".join(f"<p>On {text(title)}</p>" for title in report.data)
     return on + "".join(_table(report, task, validations) for task in report.metrics)
 
 
@@ -174,9 +130,9 @@ def _table(report: RunReport, task: str, validations: Sequence[Row]) -> str:
         f"{''.join(single)}</table></div></details>"
     )
     return (
-        f"<h3>{_text(_title(task))}</h3>"
+        f"<h3>{text(_title(task))}</h3>"
         f'<div class="wide"><table>{head}{"".join(whole)}</table></div>{folded if single else ""}'
-        f'<p class="note">{_text(report.protocols.get(task, ""))}</p>'
+        f'<p class="note">{text(report.protocols.get(task, ""))}</p>'
     )
 
 
@@ -190,7 +146,7 @@ def _line(task: str, figure: str, metric: TaskMetric, validations: Sequence[Row]
         value, cells = f"{last:.4f}", (f"{best:.4f}", f"{int(step)}")
     row = ' class="head"' if figure in metric.headline else ""
     numbers = "".join(f'<td class="n">{cell}</td>' for cell in (value, *cells))
-    return f"<tr{row}><td>{_text(figure)}</td>{numbers}</tr>"
+    return f"<tr{row}><td>{text(figure)}</td>{numbers}</tr>"
 
 
 def _pictures(samples: Sequence[Sample]) -> str:
@@ -204,7 +160,7 @@ def _pictures(samples: Sequence[Sample]) -> str:
     if not count:
         return ""
     groups = (
-        f"<h3>{_text(_title(task))}</h3>{_grid('pictures', [_picture(s) for s in each[:count]])}"
+        f"<h3>{text(_title(task))}</h3>{grid('pictures', [_picture(s) for s in each[:count]])}"
         for task, each in by_task.items()
     )
     return '<p class="note">Truth on the left, prediction on the right.</p>' + "".join(groups)
@@ -212,26 +168,23 @@ def _pictures(samples: Sequence[Sample]) -> str:
 
 def _picture(sample: Sample) -> str:
     data = base64.b64encode(sample.jpeg).decode("ascii")
-    alt = _text(f"{_title(sample.task)} of {sample.image}")
+    alt = text(f"{_title(sample.task)} of {sample.image}")
     return (
         f'<figure><img src="data:image/jpeg;base64,{data}" width="{sample.width}" height="{sample.height}" '
-        f'alt="{alt}"><figcaption>{_text(sample.image)}</figcaption></figure>'
+        f'alt="{alt}"><figcaption>{text(sample.image)}</figcaption></figure>'
     )
 
 
 def _faults(rows: Sequence[Row]) -> str:
-    faults = [_text(row["fault"]) for row in rows if "fault" in row]
+    faults = [text(row["fault"]) for row in rows if "fault" in row]
     more = f"<p>and {len(faults) - FAULTS} before them</p>" if len(faults) > FAULTS else ""
     return "".join(f'<p class="bad">{fault}</p>' for fault in faults[-FAULTS:]) + more
 
 
 def _run(report: RunReport) -> str:
-    facts = "".join(
-        f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in report.machine.items()
-    )
-    recipe = "\n".join(_text(line) for line in _recipe_lines(report.info.recipe))
+    recipe = "\n".join(text(line) for line in _recipe_lines(report.info.recipe))
     return (
-        f"<p>Command</p><pre>{_text(report.info.command)}</pre><p>Machine</p><dl>{facts}</dl>"
+        f"<p>Command</p><pre>{text(report.info.command)}</pre><p>Machine</p>{facts(report.machine.items())}"
         f"<p>Recipe</p><pre>{recipe}</pre>"
     )
 

@@ -1,0 +1,58 @@
+"""One graph for backbone and decoders together, for tools that take a single file (`trtexec`, profilers).
+
+A package keeps them apart, so that each decoder can run at a rate of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import compose
+
+from argus_edge.errors import ExportError
+from argus_edge.export.components import CROP_BACKBONE
+from argus_edge.export.rewrite import copied
+from argus_edge.spec import BACKBONE
+
+__all__ = ["fuse", "fused_name"]
+
+
+def fused_name(component: str, output: str) -> str:
+    """What a component's output is called in the fused graph, such as `det.boxes`."""
+    return f"{component}.{output}"
+
+
+def fuse(graphs: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
+    """The `graphs` of all components, in whatever precision, as one.
+
+    Its inputs are `image` and, with pose on regions, `persons`; its outputs are all decoders', called as
+    `fused_name` has it. Raises ExportError where pose reads crops.
+    """
+    if CROP_BACKBONE in graphs:
+        raise ExportError(
+            "one graph makes one pass over one image, but with --pose crop the backbone also sees a crop of "
+            "each person; choose --pose roi or --layout split"
+        )
+    fused = _prefixed(graphs[BACKBONE], BACKBONE)
+    features = [output.name for output in fused.graph.output]
+    for component, graph in graphs.items():
+        if component != BACKBONE:
+            decoder = _prefixed(graph, component)
+            read = [tensor.name for tensor in decoder.graph.input]
+            joints = [(f, name) for name in read if (f := fused_name(BACKBONE, name)) in features]
+            outputs = [output.name for model in (fused, decoder) for output in model.graph.output]
+            fused = compose.merge_models(fused, decoder, joints, outputs=outputs)
+    for output in [output for output in fused.graph.output if output.name in features]:
+        fused.graph.output.remove(output)
+    fused.graph.name = "argus"
+    onnx.checker.check_model(fused, full_check=True)
+    return fused
+
+
+def _prefixed(graph: onnx.ModelProto, component: str) -> onnx.ModelProto:
+    """A copy in which all names but those of the inputs begin with the component's."""
+    prefixed: onnx.ModelProto = compose.add_prefix(
+        copied(graph), fused_name(component, ""), rename_inputs=False
+    )
+    return prefixed
