@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from argus_edge.tasks import TaskSpec, get_task
@@ -53,6 +53,11 @@ class ImageSpec:
     pad_color: tuple[int, int, int] = (124, 116, 104)
 
     @property
+    def size(self) -> str:
+        """Its sides as "HEIGHTxWIDTH" [px], such as "320x448"."""
+        return f"{self.height}x{self.width}"
+
+    @property
     def tensor(self) -> TensorSpec:
         """The backbone's input tensor that this image becomes."""
         return TensorSpec(IMAGE_TENSOR, self.dtype, (1, self.height, self.width, 3), self.layout)
@@ -95,7 +100,10 @@ class VariantSpec:
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
-    """One graph: a backbone or a decoder, with the tensors at its boundary; the same in every variant."""
+    """One graph: a backbone or a decoder, with the tensors at its boundary; the same in every variant.
+
+    `variants` have different names in every size of the network's input that a package has.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -159,7 +167,11 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class PackageSpec:
-    """Everything a package declares about itself; `report` is what export measured (parity, accuracy)."""
+    """Everything a package declares about itself; `report` is what export measured (parity, accuracy).
+
+    `other_sizes` are further inputs, which differ from `input` in their sides alone, with the same components
+    as `components`; see `at`.
+    """
 
     name: str
     input: ImageSpec
@@ -167,6 +179,18 @@ class PackageSpec:
     components: Mapping[str, ComponentSpec]
     golden: GoldenSpec | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
+    other_sizes: Mapping[ImageSpec, Mapping[str, ComponentSpec]] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[ImageSpec, ...]:
+        """The network's input in every size, `input` first."""
+        return (self.input, *self.other_sizes)
+
+    def at(self, image: ImageSpec) -> PackageSpec:
+        """The same package as if it had the size of `image`, one of `inputs`, and no other."""
+        if image == self.input:
+            return replace(self, other_sizes={})
+        return replace(self, input=image, components=self.other_sizes[image], golden=None, other_sizes={})
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -52,6 +52,8 @@ class Runtime:
             fastest.
         tasks: the tasks to run on every frame, by default all of the package.
         threads: CPU threads of the engine, by default one for each core this process may use.
+        size: side [px] or (height, width) of the network's input, of those the package holds; by default its
+            first.
         score_threshold: scored results (boxes, instances, people to look for keypoints in) below it are left
             out, in [0, 1].
 
@@ -75,10 +77,12 @@ class Runtime:
         tasks: Sequence[str] | None = None,
         threads: int | None = None,
         score_threshold: float = 0.05,
+        size: int | tuple[int, int] | None = None,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f"score_threshold must be in [0, 1], got {score_threshold}")
-        self.package: Final = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
+        opened = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
+        self.package: Final = opened if size is None else opened.at(*_sides(size))
         spec = self.package.spec
         self.tasks: Final = _choose_tasks(spec, tasks)
         self._detector: Final = _choose_detector(spec, self.tasks)
@@ -286,6 +290,11 @@ def _check_heatmaps(spec: PackageSpec, entry: TaskEntry) -> None:
             f"component {entry.component!r} gives heatmaps of {given} persons, {height} x {width} cells "
             f"each, for {slots} persons; expected a set for each of at least 2 x 2 cells; export it again"
         )
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width [px]."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _choose_precision(spec: PackageSpec, precision: Precision | None) -> Precision:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +53,8 @@ __all__ = [
     "read_manifest",
 ]
 
-FORMAT_VERSIONS: Final = ("1.0", "1.1")  # 1.1 has tasks that are none of the twelve
+# 1.1 has tasks that are none of the twelve, 1.2 inputs of several sizes as well.
+FORMAT_VERSIONS: Final = ("1.0", "1.1", "1.2")
 MANIFEST_FILE: Final = "manifest.json"
 COMPONENT_FILE: Final = "component.json"
 DTYPES: Final = {"uint8": "|u1", "int32": "<i4", "int64": "<i8", "float16": "<f2", "float32": "<f4"}
@@ -61,7 +62,8 @@ DTYPES: Final = {"uint8": "|u1", "int32": "<i4", "int64": "<i8", "float16": "<f2
 _SCHEMA_VERSION: Final = "1.0"  # of ONNX Runtime's model package
 _MAX_COMPONENTS: Final = 32
 _MAX_TASKS: Final = 32
-_MAX_VARIANTS: Final = 16
+_MAX_SIZES: Final = 8
+_MAX_VARIANTS: Final = 32
 _MAX_TENSORS: Final = 32
 _MAX_CLASSES: Final = 65536
 MAX_SIDE: Final = 16384
@@ -80,6 +82,7 @@ class Manifest:
     golden: GoldenSpec | None
     report: dict[str, JsonValue]
     files: dict[str, FileEntry]
+    other_sizes: tuple[ImageSpec, ...] = ()
 
 
 def component_path(component: str) -> str:
@@ -122,6 +125,7 @@ def manifest_to_json(spec: PackageSpec, files: Mapping[str, FileEntry]) -> dict[
         "format_version": _version_of(spec),
         "name": spec.name,
         "input": _input_to_json(spec.input),
+        **_sizes_to_json(spec),
         "tasks": {name: _task_to_json(task) for name, task in spec.tasks.items()},
     }
     if spec.golden is not None:
@@ -137,17 +141,32 @@ def manifest_to_json(spec: PackageSpec, files: Mapping[str, FileEntry]) -> dict[
     }
 
 
-def component_to_json(component: ComponentSpec) -> dict[str, JsonValue]:
-    """Return the content of one component.json."""
-    return {
-        "variants": {name: _variant_to_json(variant) for name, variant in component.variants.items()},
-        "additional_metadata": {
-            "argus": {
-                "inputs": [_tensor_to_json(tensor) for tensor in component.inputs],
-                "outputs": [_tensor_to_json(tensor) for tensor in component.outputs],
-            }
-        },
+def component_to_json(spec: PackageSpec, name: str) -> dict[str, JsonValue]:
+    """Return the content of the component.json of one component of a package."""
+    component = spec.components[name]
+    variants: dict[str, JsonValue] = {
+        key: _variant_to_json(variant) for key, variant in component.variants.items()
     }
+    argus = _boundary_to_json(component)
+    if spec.other_sizes:
+        others = {image.size: components[name] for image, components in spec.other_sizes.items()}
+        boundaries: dict[str, JsonValue] = {size: _boundary_to_json(o) for size, o in others.items()}
+        argus["other_sizes"] = boundaries
+        for size, other in others.items():
+            variants |= {key: _variant_to_json(variant, size) for key, variant in other.variants.items()}
+    return {"variants": variants, "additional_metadata": {"argus": argus}}
+
+
+def _boundary_to_json(component: ComponentSpec) -> dict[str, JsonValue]:
+    return {
+        "inputs": [_tensor_to_json(tensor) for tensor in component.inputs],
+        "outputs": [_tensor_to_json(tensor) for tensor in component.outputs],
+    }
+
+
+def _sizes_to_json(spec: PackageSpec) -> dict[str, JsonValue]:
+    sizes: list[JsonValue] = [{"height": i.height, "width": i.width} for i in spec.other_sizes]
+    return {"other_sizes": sizes} if sizes else {}
 
 
 def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:
@@ -165,8 +184,10 @@ def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:
 
 def _version_of(spec: PackageSpec) -> str:
     """The lowest version that has what the package needs, so that older readers open what they can."""
-    oldest, newest = FORMAT_VERSIONS
-    return newest if any(task.custom is not None for task in spec.tasks.values()) else oldest
+    first, custom, sizes = FORMAT_VERSIONS
+    if spec.other_sizes:
+        return sizes
+    return custom if any(task.custom is not None for task in spec.tasks.values()) else first
 
 
 def _task_to_json(task: TaskEntry) -> dict[str, JsonValue]:
@@ -200,8 +221,11 @@ def _tensor_to_json(tensor: TensorSpec) -> dict[str, JsonValue]:
     }
 
 
-def _variant_to_json(variant: VariantSpec) -> dict[str, JsonValue]:
+def _variant_to_json(variant: VariantSpec, size: str | None = None) -> dict[str, JsonValue]:
+    """`size`: where it is not the package's first."""
     argus: dict[str, JsonValue] = {"precision": variant.precision}
+    if size is not None:
+        argus["size"] = size
     if variant.quantization is not None:
         argus["quantization"] = {
             "recipe": variant.quantization.recipe,
@@ -225,28 +249,57 @@ def read_manifest(document: Node) -> Manifest:
     if isinstance(node.value, dict) and "format_version" in node.value:
         # Checked before the keys: another version may well have others.
         node.child("format_version").choice(FORMAT_VERSIONS)
-    argus = node.fields("format_version", "name", "input", "tasks", "report", "files", optional=["golden"])
+    first, _, sizes = FORMAT_VERSIONS
+    version = node.value.get("format_version") if isinstance(node.value, dict) else None
+    optional = ["golden", "other_sizes"] if version == sizes else ["golden"]
+    argus = node.fields("format_version", "name", "input", "tasks", "report", "files", optional=optional)
+    image = _read_input(argus["input"])
     return Manifest(
         name=argus["name"].text(),
-        input=_read_input(argus["input"]),
-        tasks=_read_tasks(argus["tasks"], custom=argus["format_version"].value != FORMAT_VERSIONS[0]),
+        input=image,
+        tasks=_read_tasks(argus["tasks"], custom=version != first),
         components=tuple(components),
         golden=_read_golden(argus["golden"]) if "golden" in argus else None,
         report=argus["report"].free(),
         files={path: _read_file(node) for path, node in argus["files"].entries(MAX_FILES, FILE_PATH).items()},
+        other_sizes=_read_sizes(argus["other_sizes"], image) if "other_sizes" in argus else (),
     )
 
 
-def read_component(document: Node) -> ComponentSpec:
-    """Return what one component.json says. Raises PackageError for anything the format does not have."""
+def read_component(document: Node, sizes: Sequence[str]) -> dict[str | None, ComponentSpec]:
+    """Return what one component.json says, in the package's first size (None) and each of its other `sizes`.
+
+    Raises PackageError for anything the format does not have.
+    """
     top = document.fields("variants", "additional_metadata")
-    argus = top["additional_metadata"].fields("argus")["argus"].fields("inputs", "outputs")
-    variants = top["variants"].entries(_MAX_VARIANTS)
-    return ComponentSpec(
-        inputs=_read_tensors(argus["inputs"]),
-        outputs=_read_tensors(argus["outputs"]),
-        variants={name: _read_variant(node) for name, node in variants.items()},
-    )
+    own = ("inputs", "outputs", "other_sizes") if sizes else ("inputs", "outputs")
+    argus = top["additional_metadata"].fields("argus")["argus"].fields(*own)
+    boundaries: dict[str | None, Mapping[str, Node]] = {None: argus}
+    if sizes:
+        others = argus["other_sizes"].fields(*sizes)
+        boundaries |= {size: others[size].fields("inputs", "outputs") for size in sizes}
+    variants = {
+        name: _read_variant(node, sizes) for name, node in top["variants"].entries(_MAX_VARIANTS).items()
+    }
+    return {
+        size: ComponentSpec(
+            _read_tensors(boundary["inputs"]),
+            _read_tensors(boundary["outputs"]),
+            {name: variant for name, (variant, of) in variants.items() if of == size},
+        )
+        for size, boundary in boundaries.items()
+    }
+
+
+def _read_sizes(node: Node, image: ImageSpec) -> tuple[ImageSpec, ...]:
+    found = [image]
+    for item in node.items(1, _MAX_SIZES):
+        fields = item.fields("height", "width")
+        height, width = (fields[side].integer(1, MAX_SIDE) for side in ("height", "width"))
+        found.append(replace(image, height=height, width=width))
+    if len(set(found)) != len(found):
+        raise node.refusal("sizes that differ from one another and from that of input")
+    return tuple(found[1:])
 
 
 def _read_input(node: Node) -> ImageSpec:
@@ -353,10 +406,12 @@ def _read_tensors(node: Node) -> tuple[TensorSpec, ...]:
     return tuple(tensors)
 
 
-def _read_variant(node: Node) -> VariantSpec:
+def _read_variant(node: Node, sizes: Sequence[str]) -> tuple[VariantSpec, str | None]:
+    """A variant and, where it is not the package's first one, its size."""
     variant = node.fields("ep", "executor_info")
     info = variant["executor_info"].fields("ort", "argus")
-    argus = info["argus"].fields("precision", optional=["quantization"])
+    optional = ["quantization", "size"] if sizes else ["quantization"]
+    argus = info["argus"].fields("precision", optional=optional)
     quantization = None
     if "quantization" in argus:
         recipe = argus["quantization"].fields("recipe", "calibration_sha256", "calibration_images")
@@ -365,9 +420,10 @@ def _read_variant(node: Node) -> VariantSpec:
             recipe["calibration_sha256"].text(_SHA256),
             recipe["calibration_images"].integer(0, 2**31),
         )
-    return VariantSpec(
+    found = VariantSpec(
         precision=argus["precision"].choice(PRECISIONS),
         file=info["ort"].fields("model_file")["model_file"].text(),
         ep=variant["ep"].text(),
         quantization=quantization,
     )
+    return found, argus["size"].choice(sizes) if "size" in argus else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class ModelPackage:
             _check_files(root, manifest.files, present - {MANIFEST_FILE})
             spec = _read_spec(root, manifest)
             package = cls(root, spec, manifest.files, hashlib.sha256(data).hexdigest())
-            check_wiring(root, spec, manifest.files)
+            for image in spec.inputs:
+                check_wiring(root, spec.at(image), manifest.files)
             package._check_golden()
             if verify:
                 package.verify()
@@ -91,6 +92,18 @@ class ModelPackage:
                     f"{self.path / name}: its SHA-256 is not the one in {MANIFEST_FILE}, so the file was "
                     f"changed or damaged; copy it again or {_REMEDY}"
                 )
+
+    def at(self, height: int, width: int) -> ModelPackage:
+        """Return the same package as if its network had an input of `height` x `width` [px] alone.
+
+        The golden sample is of the first size and left out of the others. Raises PackageError when it does
+        not have the size.
+        """
+        for image in self.spec.inputs:
+            if (image.height, image.width) == (height, width):
+                return replace(self, spec=self.spec.at(image))
+        have = ", ".join(image.size for image in self.spec.inputs)
+        raise PackageError(f"{self.path}: has inputs of {have} px, asked for {height}x{width}")
 
     def model_file(self, component: str, precision: Precision) -> Path:
         """Return the path of a component's graph. Raises PackageError when the package does not have it."""
@@ -171,7 +184,8 @@ def _check_files(root: Path, listed: Mapping[str, FileEntry], present: set[str])
 
 
 def _read_spec(root: Path, manifest: Manifest) -> PackageSpec:
-    components = {}
+    sizes = [image.size for image in manifest.other_sizes]
+    components: dict[str, dict[str | None, ComponentSpec]] = {}
     for name in manifest.components:
         path = component_path(name)
         if path not in manifest.files:
@@ -179,12 +193,16 @@ def _read_spec(root: Path, manifest: Manifest) -> PackageSpec:
         data = read_bytes(root / path, MAX_JSON_BYTES)
         if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
             raise PackageError(f"{root / path}: its SHA-256 is not the one in {MANIFEST_FILE}; {_REMEDY}")
-        components[name] = read_component(parse(data, str(root / path)))
+        components[name] = read_component(parse(data, str(root / path)), sizes)
     return PackageSpec(
         name=manifest.name,
         input=manifest.input,
         tasks=manifest.tasks,
-        components=components,
+        components={name: each[None] for name, each in components.items()},
         golden=manifest.golden,
         report=manifest.report,
+        other_sizes={
+            image: {name: each[image.size] for name, each in components.items()}
+            for image in manifest.other_sizes
+        },
     )

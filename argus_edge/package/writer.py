@@ -104,7 +104,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 def _write_files(folder: Path, spec: PackageSpec, files: Mapping[str, Path | bytes]) -> None:
-    described = {component_path(name): dump(component_to_json(c)) for name, c in spec.components.items()}
+    described = {component_path(name): dump(component_to_json(spec, name)) for name in spec.components}
     entries = {}
     for name, content in {**files, **described}.items():
         if not FILE_PATH.fullmatch(name):

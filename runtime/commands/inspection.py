@@ -62,11 +62,24 @@ def describe(package: ModelPackage) -> dict[str, Any]:
             }
             for task, entry in spec.tasks.items()
         },
-        "components": {name: _component(package, name, part) for name, part in spec.components.items()},
+        "components": _components(package),
+        "other_sizes": {
+            image.size: {
+                "height": image.height,
+                "width": image.width,
+                "precisions": list((of_size := package.at(image.height, image.width)).spec.precisions),
+                "components": _components(of_size),
+            }
+            for image in spec.other_sizes
+        },
         "precisions": list(spec.precisions),
         "golden": None if spec.golden is None else spec.golden.precision,
         "report": dict(spec.report),
     }  # fmt: skip
+
+
+def _components(package: ModelPackage) -> dict[str, Any]:
+    return {name: _component(package, name, part) for name, part in package.spec.components.items()}
 
 
 def _component(package: ModelPackage, name: str, component: ComponentSpec) -> dict[str, Any]:
@@ -108,13 +121,19 @@ def _page(facts: Mapping[str, Any]) -> str:
         "tasks",
         *(f"  {task:10}{_task(entry)}" for task, entry in facts["tasks"].items()),
         "graphs",
+        *_graphs(facts["components"]),
     ]
-    for name, component in facts["components"].items():
-        lines.append(f"  {name}")
-        lines += [f"    reads   {_shape(tensor)}" for tensor in component["inputs"]]
-        lines += [f"    gives   {_shape(tensor)}" for tensor in component["outputs"]]
-        lines += [f"    {variant:8}{_graph(each)}" for variant, each in component["variants"].items()]
+    for size, of_size in facts["other_sizes"].items():
+        lines += [f"graphs at {size} px: {', '.join(of_size['precisions'])}", *_graphs(of_size["components"])]
     return "\n".join([*lines, *_report(facts["report"])])
+
+
+def _graphs(components: Mapping[str, Any]) -> Iterator[str]:
+    for name, component in components.items():
+        yield f"  {name}"
+        yield from (f"    reads   {_shape(tensor)}" for tensor in component["inputs"])
+        yield from (f"    gives   {_shape(tensor)}" for tensor in component["outputs"])
+        yield from (f"    {variant:8}{_graph(each)}" for variant, each in component["variants"].items())
 
 
 def _task(entry: Mapping[str, Any]) -> str:

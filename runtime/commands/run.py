@@ -81,6 +81,7 @@ def run(argv: Sequence[str]) -> int:
                 tasks=arguments.tasks,
                 threads=arguments.threads,
                 score_threshold=arguments.score,
+                size=arguments.size,
             )
         )
         folder = stack.enter_context(RunFolder(arguments.out, source)) if arguments.out else None
@@ -246,6 +247,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="default: %(default)s")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: the lowest in the package")
     parser.add_argument("--tasks", type=_names, metavar="A,B", help="default: all of the package")
+    parser.add_argument(
+        "--size",
+        type=_sides,
+        metavar="S",
+        help="448 or 320x448 (height first) [px]; default: the package's first",
+    )
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: one for each core")
     parser.add_argument(
         "--score",
@@ -263,6 +270,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _sides(text: str) -> tuple[int, int]:
+    """Height and width [px] of "448" or "320x448"."""
+    sides = [_positive(side) for side in text.split("x")]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"expected 448 or 320x448, got {text}")
+    return sides[0], sides[-1]
 
 
 def _positive(text: str) -> int:
