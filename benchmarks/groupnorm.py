@@ -15,8 +15,8 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -28,9 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from argus_edge.export.groupnorm import NormForm, find_group_norms, spell_group_norms
+from argus_edge.export.latency import in_turn
 from argus_edge.export.rewrite import Replacement, copied, replace_nodes
 from argus_edge.export.trace import trace_module
-from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
+from argus_edge.runtime.engines import available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
 from argus_edge.train.model.build import build_model, variant_named
 
@@ -56,18 +57,6 @@ def graphs_of(variant: str, size: int) -> dict[str, onnx.ModelProto]:
         forms[form] = copied(graph)
         spell_group_norms(forms[form], form)
     return forms
-
-
-def measure(engines: Mapping[str, Engine], image: Any, rounds: int) -> dict[str, list[float]]:
-    """Form -> time of each round [ms]."""
-    times: dict[str, list[float]] = {form: [] for form in engines}
-    for round_ in range(WARM_UP + rounds):
-        for form, engine in engines.items():
-            start = time.perf_counter()
-            engine.run({"image": image})
-            if round_ >= WARM_UP:
-                times[form].append(1e3 * (time.perf_counter() - start))
-    return times
 
 
 def costs(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -107,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 engines[form] = open_engine(
                     status.name, file, threads=options.threads, precision=options.precision
                 )
-            times = measure(engines, image, options.rounds)
+            calls = {form: partial(engine.run, {"image": image}) for form, engine in engines.items()}
+            times = in_turn(calls, options.rounds, WARM_UP)
             answers = {form: np.array(engine.run({"image": image})["c3"]) for form, engine in engines.items()}
             for engine in engines.values():
                 engine.close()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, TypeVar
 
 from argus_edge.export.parity import Array
 from argus_edge.runtime.engines import Engine, default_threads, open_engine
 from argus_edge.spec import Precision
 
-__all__ = ["graph_times"]
+__all__ = ["graph_times", "in_turn"]
 
 ROUNDS: Final = 15  # after two that nobody counts
 WARM_UP: Final = 2
 
+Key = TypeVar("Key")
 Files = Mapping[Precision, Mapping[str, Path]]  # precision -> component -> graph
 
 
@@ -26,8 +28,7 @@ def graph_times(
 ) -> dict[str, dict[Precision, dict[str, float]]]:
     """Engine -> precision -> component -> median time of a run [ms], on all cores.
 
-    inputs: what each component reads. In a round every precision of a component has its turn, so that a
-    machine that slows down slows them all.
+    inputs: what each component reads. The precisions of a component have turns (`in_turn`).
     """
     times: dict[str, dict[Precision, dict[str, float]]] = {}
     for engine in engines:
@@ -38,7 +39,8 @@ def graph_times(
                     precision: stack.enter_context(closing(_open(engine, of[component], precision)))
                     for precision, of in files.items()
                 }
-                measured = _in_turn(opened, values, rounds)
+                calls = {precision: partial(engine.run, values) for precision, engine in opened.items()}
+                measured = in_turn(calls, rounds)
             for precision, spent in measured.items():
                 times[engine][precision][component] = median(spent)
     return times
@@ -48,14 +50,18 @@ def _open(engine: str, file: Path, precision: Precision) -> Engine:
     return open_engine(engine, file, threads=default_threads(), precision=precision)
 
 
-def _in_turn(
-    engines: Mapping[Precision, Engine], values: Mapping[str, Array], rounds: int
-) -> dict[Precision, list[float]]:
-    spent: dict[Precision, list[float]] = {precision: [] for precision in engines}
-    for number in range(WARM_UP + rounds):
-        for precision, engine in engines.items():
+def in_turn(
+    calls: Mapping[Key, Callable[[], object]], rounds: int, warm_up: int = WARM_UP
+) -> dict[Key, list[float]]:
+    """Key of a call -> its time in each round [ms], after `warm_up` rounds that nobody counts.
+
+    In a round every call has its turn, so that a machine that slows down slows them all.
+    """
+    spent: dict[Key, list[float]] = {key: [] for key in calls}
+    for number in range(warm_up + rounds):
+        for key, call in calls.items():
             start = time.perf_counter()
-            engine.run(values)
-            if number >= WARM_UP:
-                spent[precision].append(1e3 * (time.perf_counter() - start))
+            call()
+            if number >= warm_up:
+                spent[key].append(1e3 * (time.perf_counter() - start))
     return spent
