@@ -60,22 +60,37 @@ def _dict(value: JsonValue) -> dict[str, Any]:
 
 
 def _accuracy(report: Mapping[str, JsonValue]) -> str:
-    """Tasks with their figure in each precision, and what was given up for it."""
-    measured = _dict(report.get("accuracy"))
-    tasks = _dict(measured.get("tasks"))
-    if not tasks:
-        return ""
-    precisions = list(dict.fromkeys(p for row in tasks.values() for p in _dict(row.get("values"))))
-    head = ["task", "figure", *precisions, *(f"drop of {p}" for p in precisions[1:])]
+    """What the gate found: each task's figure in a precision against that in fp32, or how far answers are."""
+    gate = _dict(report.get("gate"))
     rows = []
-    for task, row in tasks.items():
-        values = _dict(row.get("values"))
-        cells = [f"{values[p]:.4f}" if p in values else "" for p in precisions]
-        drops = _dict(row.get("drops"))
-        falls = [f"{100 * drops[p]:.2f} %" if p in drops else "" for p in precisions[1:]]
-        rows.append([task, row.get("figure", ""), *cells, *falls])
-    note = measured.get("note")
-    return (f'<p class="note">{text(note)}</p>' if note else "") + table(head, rows)
+    for precision, found in gate.items():
+        for task, row in _dict(_dict(found).get("tasks")).items():
+            values = [
+                f"{row[key]:.4f}" if isinstance(row.get(key), float | int) else ""
+                for key in ("fp32", "value")
+            ]
+            shares = [f"{100 * row[key]:.2f} %" for key in ("loss", "limit")]
+            rows.append([task, precision, row.get("engine", ""), row.get("figure", ""), *values, *shares])
+    note = f'<p class="note">{text(gate["note"])}</p>' if "note" in gate else ""
+    missed = report.get("failures")
+    failures = "".join(
+        f'<p class="bad">{text(line)}</p>' for line in (missed if isinstance(missed, list) else ())
+    )
+    head = ["task", "precision", "engine", "figure", "in fp32", "here", "lost", "allowed"]
+    shown = failures + (note if rows else "") + table(head, rows)
+    return shown + "".join(_returned(precision, _dict(found)) for precision, found in gate.items())
+
+
+def _returned(precision: str, found: Mapping[str, Any]) -> str:
+    """The layers that were returned to float so that the gate holds."""
+    layers = found.get("returned_to_float")
+    if not isinstance(layers, list) or not layers:
+        return ""
+    costs = ", ".join(f"{name} {ratio:.2f}" for name, ratio in _dict(found.get("time_ratio")).items())
+    return (
+        f"<details><summary>{text(precision)}: {len(layers)} layers returned to float, times by those "
+        f"before: {text(costs)}</summary><pre>{text(chr(10).join(map(str, layers)))}</pre></details>"
+    )
 
 
 def _latency(report: Mapping[str, JsonValue]) -> str:
@@ -99,20 +114,13 @@ def _latency(report: Mapping[str, JsonValue]) -> str:
 
 def _graphs(spec: PackageSpec, sizes: Sizes) -> str:
     layers = _dict(spec.report.get("int8_layers"))
-    kept = _dict(spec.report.get("kept_float"))
     rows = []
     for name in spec.components:
         done = _dict(layers.get(name))
         share = f"{done['int8']} of {done['all']}" if {"int8", "all"} <= done.keys() else ""
         each = (f"{sizes[name, p] / MIB:.2f}" if (name, p) in sizes else "" for p in spec.precisions)
         rows.append([name, *each, share])
-    lists = "".join(
-        f"<details><summary>{text(component)}: {len(names)} layers returned to float for the gate</summary>"
-        f"<pre>{text(chr(10).join(map(str, names)))}</pre></details>"
-        for component, names in kept.items()
-        if names
-    )
-    return table(["graph", *(f"{p} [MiB]" for p in spec.precisions), "products in int8"], rows) + lists
+    return table(["graph", *(f"{p} [MiB]" for p in spec.precisions), "products in int8"], rows)
 
 
 def _parity(report: Mapping[str, JsonValue]) -> str:
