@@ -45,5 +45,5 @@ format: $(STAMP)
 	clang-format -i $(CPP)
 
 clean:
-	rm -rf build demo dist argus_edge/runtime argus_edge/train argus_edge/export runtime/_native*
+	rm -rf build demo dist argus_edge/runtime argus_edge/train argus_edge/export runtime/_native* runtime/_openvino_ops*
 	rm -rf $(VENV)/installed

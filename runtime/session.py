@@ -113,7 +113,9 @@ class Runtime:
 
     @property
     def why(self) -> tuple[str, ...]:
-        """One line "name: reason" for each engine that `auto` passed over; empty when one was named."""
+        """One line "name: reason" for each engine that `auto` passed over, and one where the engine taken is
+        slower here than it could be.
+        """
         return self._why
 
     def __call__(self, image: NDArray[np.uint8]) -> Frame:

@@ -16,6 +16,8 @@ import pytest
 
 import argus_edge
 from argus_edge.package import ModelPackage
+from argus_edge.runtime.engines import engine_status
+from argus_edge.runtime.engines.openvino_ops import LIBRARY
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("argus-run", "argus-doctor", "argus-data", "argus-train", "argus-eval", "argus-export")
@@ -65,6 +67,9 @@ def test_wheel_holds_what_it_should(base_install: BaseInstall) -> None:
         *names
     }
     assert any(name.startswith("argus_edge/runtime/_native.") and name.endswith(".so") for name in names)
+    if engine_status("openvino").available:  # then its development files were there for the build
+        version = engine_status("openvino").version
+        assert f"argus_edge/runtime/{LIBRARY.format(version)}" in names
     assert {name.partition("/")[0] for name in names} == {
         "argus_edge",
         f"argus_edge-{argus_edge.__version__}.dist-info",

@@ -93,6 +93,8 @@ def _page(facts: dict[str, Any]) -> str:
     for engine in facts["engines"]:
         state = engine["version"] if engine["available"] else f"missing: {engine['reason']}"
         lines.append(f"  {engine['name']:<12} {state}")
+        if engine["note"]:
+            lines.append(f"  {'':<12} {engine['note']}")
     if "package" in facts:
         package = facts["package"]
         lines += [

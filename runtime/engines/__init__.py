@@ -49,12 +49,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Whether an engine can be used here. `reason` says why not, and what to install, in one line."""
+    """Whether an engine can be used here. `reason` says why not, and what to install, in one line; `note` why
+    one that can be used is slower than it could be, and what helps.
+    """
 
     name: str
     available: bool
     version: str | None = None
     reason: str | None = None
+    note: str | None = None
 
 
 def engine_status(name: str) -> EngineStatus:
@@ -63,7 +66,8 @@ def engine_status(name: str) -> EngineStatus:
     Raises EngineError for an unknown name.
     """
     try:
-        return EngineStatus(name, available=True, version=_engine_class(name).version())
+        engine = _engine_class(name)
+        return EngineStatus(name, available=True, version=engine.version(), note=engine.note())
     except EngineMissingError as error:
         return EngineStatus(name, available=False, reason=str(error))
 
@@ -76,15 +80,15 @@ def available_engines() -> list[EngineStatus]:
 def choose_engine(name: str) -> tuple[EngineStatus, tuple[str, ...]]:
     """Turn "auto" or a name into an engine that this machine has.
 
-    Returns its status and, for each engine that `auto` passed over, a line "name: reason". Raises
-    EngineMissingError, with the pip line that helps, when the engine asked for (or every one) is missing,
-    EngineError for an unknown name.
+    Returns its status and, for each engine that `auto` passed over, a line "name: reason"; then one with the
+    note of the engine taken, if it has one. Raises EngineMissingError, with the pip line that helps, when the
+    engine asked for (or every one) is missing, EngineError for an unknown name.
     """
     why: list[str] = []
     for candidate in ENGINES if name == "auto" else (name,):
         status = engine_status(candidate)
         if status.available:
-            return status, tuple(why)
+            return status, (*why, *([f"{candidate}: {status.note}"] if status.note else ()))
         if name != "auto":
             raise EngineMissingError(f"engine '{name}': {status.reason}")
         why.append(f"{candidate}: {status.reason}")

@@ -47,6 +47,11 @@ class OnnxRuntimeEngine:
         """The version of the library. Raises EngineMissingError with the pip line when there is none."""
         return str(require("onnxruntime", "onnxruntime").__version__)
 
+    @staticmethod
+    def note() -> str | None:
+        """Nothing keeps it from being as fast as it can be."""
+        return None
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.run`."""
         if self._session is None:

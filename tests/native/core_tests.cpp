@@ -1,11 +1,15 @@
 // Checks of the core without Python, meant to run under a sanitizer: exit status 0 when all hold.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "deformable.hpp"
 #include "letterbox.hpp"
 #include "resample.hpp"
 
@@ -60,6 +64,64 @@ void every_size_and_stride_is_read_inside_the_image() {
     }
 }
 
+// Bilinear sampling as a sum over every cell of the map, each weighted by a tent one cell wide.
+double tent_sample(const float* value, std::size_t step, const argus::MapShape& shape, double x, double y) {
+    double sum = 0;
+    for (int i = 0; i < shape.height; ++i) {
+        for (int j = 0; j < shape.width; ++j) {
+            const double down = ((y + 1) * shape.height - 1) / 2 - i;
+            const double right = ((x + 1) * shape.width - 1) / 2 - j;
+            const double tent = std::max(0.0, 1 - std::abs(down)) * std::max(0.0, 1 - std::abs(right));
+            sum += tent * static_cast<double>(value[static_cast<std::size_t>(i * shape.width + j) * step]);
+        }
+    }
+    return sum;
+}
+
+// Two images, three levels, places far outside and at corners; buffers are allocated to the byte.
+void deformable_sampling_sums_bilinear_samples() {
+    const std::size_t images = 2;
+    argus::DeformableInputs in{nullptr, nullptr, nullptr, 7, 3, 11, 2, {{5, 4}, {1, 3}, {1, 1}}};
+    const std::size_t levels = in.levels.size();
+    const std::size_t rows = images * in.queries;
+    std::mt19937 random(0);
+    std::uniform_real_distribution<float> numbers(-1.5F, 1.5F);
+    const auto filled = [&](std::size_t size) {
+        std::vector<float> values(size);
+        std::generate(values.begin(), values.end(), [&] { return numbers(random); });
+        return values;
+    };
+    const std::vector<float> value = filled(images * in.cells() * in.heads * in.depth);
+    const std::vector<float> weights = filled(rows * in.heads * levels * in.points);
+    std::vector<float> places = filled(weights.size() * 2);
+    const float special[] = {-1, -1, 1, 1, -1, 1, 1e9F, -1e9F, 0, 0, INFINITY, 0};
+    std::copy(std::begin(special), std::end(special), places.begin());
+    in.value = value.data();
+    in.places = places.data();
+    in.weights = weights.data();
+    std::vector<float> sums(rows * in.heads * in.depth);
+    argus::sample_deformable(in, 5, rows, sums.data());
+    argus::sample_deformable(in, 0, 5, sums.data());
+
+    for (std::size_t index = 0; index < sums.size(); ++index) {
+        const std::size_t head = index / in.depth % in.heads;
+        const std::size_t image = index / in.depth / in.heads / in.queries;
+        std::size_t read = index / in.depth * levels * in.points;
+        const std::size_t step = in.heads * in.depth;
+        const float* map = value.data() + image * in.cells() * step + head * in.depth + index % in.depth;
+        double wanted = 0;
+        for (const argus::MapShape& shape : in.levels) {
+            for (std::size_t point = 0; point < in.points; ++point, ++read) {
+                const auto x = static_cast<double>(places[2 * read]);
+                const auto y = static_cast<double>(places[2 * read + 1]);
+                wanted += static_cast<double>(weights[read]) * tent_sample(map, step, shape, x, y);
+            }
+            map += static_cast<std::size_t>(shape.height * shape.width) * step;
+        }
+        expect(std::abs(static_cast<double>(sums[index]) - wanted) < 1e-5, "samples are added up");
+    }
+}
+
 template <typename Function>
 bool refuses(Function function) {
     try {
@@ -87,5 +149,6 @@ int main() {
     weights_add_up_to_one_and_stay_inside();
     every_size_and_stride_is_read_inside_the_image();
     impossible_sizes_are_refused();
+    deformable_sampling_sums_bilinear_samples();
     return 0;
 }

@@ -87,7 +87,7 @@ def test_both_engines_agree(tiny_package: ModelPackage) -> None:
         with Runtime(tiny_package, engine=name, threads=1) as runtime:
             assert runtime.engine == name
             assert runtime.engine_version == status.version
-            assert runtime.why == ()
+            assert runtime.why == ((f"{name}: {status.note}",) if status.note else ())
             frames.append(runtime(_image(321, 517)))
     np.testing.assert_allclose(frames[0].depth.values, frames[1].depth.values, rtol=1e-4)
     np.testing.assert_allclose(frames[0].det.boxes, frames[1].det.boxes, atol=0.05)
