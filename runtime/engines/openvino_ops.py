@@ -21,6 +21,7 @@ from argus_edge.errors import EngineMissingError
 OPERATION: Final = "DeformableSampling"
 FOLDER: Final = Path(__file__).parents[1]  # where the build puts the library
 LIBRARY: Final = "_openvino_ops-{}.so"
+FLOATS: Final = {"f16", "f32"}
 GRID_SAMPLE: Final = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
 
 # OpenVINO's own: a node, one of its results, and what makes a node of a type, with inputs and attributes.
@@ -100,10 +101,8 @@ def _match(last: Node) -> _Attention:
         _expect(_same(level.value, value) and _same(level.grids, grids) and _same(level.weights, all_weights))
     places = _transposed(_reshaped(grids), 3, 0, 2, 4, 1, 5)
     weights = _transposed(_reshaped(all_weights), 3, 0, 2, 4, 1)
-
-    _expect(len(_shape(value)) == 4 and len(_shape(places)) == 6)
     images, cells, heads, depth = _shape(value)
-    _, queries, _, _, points, _ = _shape(places)
+    queries, points = _shape(places)[1], _shape(places)[-2]
     count, rows = len(levels), images * heads
     _expect(cells == sum(level.shape[0] * level.shape[1] for level in levels))
     for tensor, shape in (
@@ -141,9 +140,8 @@ def _level(term: Value) -> _Level:
     _expect(_numbers(split.input_value(1)) == [1])
     index, value = part.get_index(), _unconverted(split.input_value(0))
     _, depth, height, width = _shape(maps)
-    _expect(
-        _shape(part) == (_shape(value)[0], height * width, *_shape(value)[2:]) and depth == _shape(value)[-1]
-    )
+    images, _, heads, _ = _shape(value)
+    _expect(_shape(part) == (images, height * width, heads, depth))
     return _Level(index, value, _whole(grid, index), _whole(weights, index), (height, width))
 
 
@@ -175,11 +173,11 @@ def _made_by(value: Value, kind: str) -> Node:
 
 def _unconverted(value: Value) -> Value:
     """The same before it went from one type of float to another, as in fp16 graphs."""
-    while value.get_node().get_type_name() == "Convert" and _type(value.get_node().input_value(0)) in (
-        "f16",
-        "f32",
-    ):
-        value = value.get_node().input_value(0)
+    while value.get_node().get_type_name() == "Convert":
+        source = value.get_node().input_value(0)
+        if not {_type(value), _type(source)} <= FLOATS:
+            break
+        value = source
     return value
 
 
@@ -194,7 +192,7 @@ def _numbers(value: Value) -> list[int]:
 
 def _shape(value: Value) -> tuple[int, ...]:
     """The fixed shape of a float tensor."""
-    _expect(value.get_partial_shape().is_static and _type(value) in ("f16", "f32"))
+    _expect(value.get_partial_shape().is_static and _type(value) in FLOATS)
     return tuple(value.get_shape())
 
 
