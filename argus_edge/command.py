@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from argus_edge.errors import ArgusError, ParityError
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "terminated_as_interrupted"]
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends what runs within as Ctrl-C does, so that temporary files are removed.
+
+    After the first of either, both are ignored: what is being removed then goes as a whole.
+    """
+
+    def stop(*_: object) -> NoReturn:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # What a parent process had ignored, as nohup does, stays so.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_command(main: Callable[[], int], program: str | None = None) -> NoReturn:

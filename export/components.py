@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from argus_edge.errors import TaskError
-from argus_edge.export.parity import Array
 from argus_edge.export.trace import Graph, levels_needed, trace_backbone, trace_decoder
 from argus_edge.geometry import Letterbox
 from argus_edge.runtime.decode import decode_boxes
+from argus_edge.runtime.engines import Array
 from argus_edge.runtime.persons import fill_slots, find_persons, grid_matrix, person_index, warp, widen
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, ImageSpec, TaskEntry
 from argus_edge.train.data.heatmaps import CROP

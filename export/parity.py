@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from argus_edge.spec import Precision
+from argus_edge.export.components import CROP_BACKBONE
+from argus_edge.runtime.engines import Array
+from argus_edge.spec import BACKBONE, JsonValue, Precision
 from argus_edge.train.model.decoders.masks import STEEPNESS
 
-Array = NDArray[Any]
 # Candidates whose scores are closer than this may swap places between two engines that are both right.
 TIE: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.1}
 FP32_BOUND: Final = 1e-4  # relative error that fp32 may have
@@ -31,17 +31,59 @@ class Deviation:
 
     `error` is max |difference| / max |reference| for numbers, the share of elements that differ for labels
     and classes; `sqnr_db` is 20 log10(|reference| / |difference|) [dB], None for labels and classes and where
-    nothing differs.
+    nothing differs; `worst` is max |difference|, in the output's own unit, None for labels and classes.
     """
 
     error: float
     sqnr_db: float | None
+    worst: float | None = None
+
+    def to_json(self) -> JsonValue:
+        """What a package's report says of it."""
+        row: dict[str, JsonValue] = {
+            "error": float(f"{self.error:.3g}") if math.isfinite(self.error) else None
+        }
+        if self.sqnr_db is not None:
+            row["sqnr_db"] = round(self.sqnr_db, 1)
+        if self.worst is not None:
+            row["worst"] = float(f"{self.worst:.3g}")
+        return row
 
 
 def broken(deviation: Deviation, features: bool) -> bool:
     """Whether this is a fault and no rounding: not finite, or feature maps whose noise nears the signal."""
     noisy = deviation.sqnr_db is not None and deviation.sqnr_db < BROKEN_DB
     return not math.isfinite(deviation.error) or (features and noisy)
+
+
+def judge(
+    precision: Precision,
+    engine: str,
+    reference: Sequence[Mapping[str, Mapping[str, Array]]],
+    answers: Sequence[Mapping[str, Mapping[str, Array]]],
+) -> tuple[dict[str, JsonValue], list[str]]:
+    """The rows of the report for one engine, by "component.output", and what cannot be right, for people.
+
+    Both sequences hold one mapping per frame: component -> output -> values.
+    """
+    rows: dict[str, JsonValue] = {}
+    wrong = []
+    for component in answers[0]:
+        wanted = [{name: frame[component][name] for name in answers[0][component]} for frame in reference]
+        bound = CROP_BOUND if component == CROP_BACKBONE else FP32_BOUND
+        for name, off in compare(wanted, [frame[component] for frame in answers], precision).items():
+            rows[f"{component}.{name}"] = off.to_json()
+            if precision == "fp32" and not off.error <= bound:
+                wrong.append(
+                    f"{component}.{name} on {engine}: fp32 differs from torch by {off.error:.2e} (relative), "
+                    f"at most {bound:.0e} is accepted"
+                )
+            elif broken(off, features=component in (BACKBONE, CROP_BACKBONE)):
+                wrong.append(
+                    f"{component}.{name} on {engine}: {precision} is plainly wrong (error {off.error:.2g}, "
+                    f"SQNR {off.sqnr_db} dB)"
+                )
+    return rows, wrong
 
 
 def compare(
@@ -70,7 +112,8 @@ def _deviation(references: Sequence[Array], actuals: Sequence[Array]) -> Deviati
     largest = float(np.abs(reference).max(initial=0.0))
     noise, signal = float(np.sum(difference**2)), float(np.sum(reference.astype(np.float64) ** 2))
     sqnr = 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
-    return Deviation(float(np.abs(difference).max(initial=0.0)) / max(largest, 1e-12), sqnr)
+    worst = float(np.abs(difference).max(initial=0.0))
+    return Deviation(worst / max(largest, 1e-12), sqnr, worst)
 
 
 def without_edges(reference: Mapping[str, Array], actual: Mapping[str, Array]) -> Mapping[str, Array]:

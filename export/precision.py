@@ -1,7 +1,7 @@
 """From a float graph to fp16 and int8.
 
-int8 is static Q/DQ as x86 CPUs with VNNI like it: unsigned activations, signed weights per channel, and only
-products with constant weights. Attention products, softmax, norms, residual additions, sampling and the
+int8 is static Q/DQ as x86 CPUs like it: unsigned activations, signed weights per channel, and only products
+with constant weights. Attention products, softmax, norms, residual additions, sampling and the
 layers in `KEPT_FLOAT` stay in float. fp16 keeps the boundary tensors and what overflows or loses places in
 float.
 """
@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import onnx
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from argus_edge.export.groupnorm import STATISTICS
 from argus_edge.export.rewrite import copied
 from argus_edge.spec import PERSONS_TENSOR
 
-RECIPE: Final = "static-u8s8-minmax"
+WeightBits = Literal[7, 8]
 QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class
 # logits, the layer that sees raw pixels, and the regressed depth.
@@ -99,8 +99,19 @@ def _uncast(model: onnx.ModelProto, name: str) -> None:
         model.graph.node.remove(node)
 
 
-def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> onnx.ModelProto:
-    """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised."""
+def recipe(weight_bits: WeightBits) -> str:
+    """What packages call the way in which their int8 graphs came about."""
+    return f"static-u8s{weight_bits}-minmax"
+
+
+def to_int8(
+    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]], weight_bits: WeightBits = 8
+) -> onnx.ModelProto:
+    """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised.
+
+    Weights of 7 bits, which lie in int8 too, are for CPUs without VNNI: these add two products of 8 bits in a
+    16-bit register, where they may overflow.
+    """
     excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -114,6 +125,7 @@ def to_int8(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=QUANTIZED,
                 per_channel=True,
+                reduce_range=weight_bits == 7,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=excluded,
@@ -150,18 +162,26 @@ def _merge_twins(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
+def int8_products(model: onnx.ModelProto) -> list[str]:
+    """The names of the products whose constant weights are in int8, in the order of the graph."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    weights = {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants
+    }
+    return [n.name for n in model.graph.node if n.op_type in QUANTIZED and n.input[1] in weights]
+
+
 def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
     """(products with constant weights in int8, all of them); the statistics of norms do not count."""
-    produced = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
-    done = total = 0
-    for node in model.graph.node:
-        if node.op_type in QUANTIZED and len(node.input) > 1 and STATISTICS not in node.name:
-            weight = produced.get(node.input[1])
-            dequantised = weight is not None and weight.op_type == "DequantizeLinear"
-            done += dequantised
-            total += dequantised or node.input[1] in constants
-    return done, total
+    floats = [
+        node for node in model.graph.node
+        if node.op_type in QUANTIZED and node.input[1] in constants and STATISTICS not in node.name
+    ]  # fmt: skip
+    done = len(int8_products(model))
+    return done, done + len(floats)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

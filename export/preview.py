@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from argus_edge.export.components import by_component
 from argus_edge.export.package import PARITY_FRAMES, ExportSettings
+from argus_edge.export.trial import AGREEMENT_FRAMES
 from argus_edge.package import model_path
 from argus_edge.package.format import MANIFEST_FILE, component_path
 from argus_edge.runtime.engines import available_engines
@@ -23,7 +23,11 @@ class Preview:
 
 
 def preview(
-    settings: ExportSettings, entries: Mapping[str, TaskEntry], images: int, source: Path | None
+    settings: ExportSettings,
+    entries: Mapping[str, TaskEntry],
+    images: int,
+    source: str,
+    measured_on: Sequence[str] = (),
 ) -> Preview:
     """What `export` will do with these settings.
 
@@ -31,11 +35,12 @@ def preview(
         settings: of the export.
         entries: of its tasks, as `entries_of` gives them.
         images: how many to calibrate on.
-        source: folder or video that they come from; None for rendered scenes.
+        source: where they come from, for people.
+        measured_on: the data sets with labels, for people.
     """
     components = components_of(entries)
     return Preview(
-        tuple(_steps(settings, components, images, source)),
+        tuple(_steps(settings, components, images, source, measured_on)),
         tuple(_files(components, settings.precisions)),
     )
 
@@ -49,13 +54,16 @@ def components_of(entries: Mapping[str, TaskEntry]) -> tuple[str, ...]:
 
 
 def _steps(
-    settings: ExportSettings, components: Sequence[str], images: int, source: Path | None
+    settings: ExportSettings,
+    components: Sequence[str],
+    images: int,
+    source: str,
+    measured_on: Sequence[str],
 ) -> Iterator[str]:
     size = f"{settings.input.width} x {settings.input.height} px"
-    where = f"first images of {source}" if source is not None else "rendered scenes that training never sees"
     why = "the ranges of int8 are measured on them, and " if "int8" in settings.precisions else ""
     yield (
-        f"take {images} {where}, at {size}: {why}{min(PARITY_FRAMES, images)} of them serve the comparison "
+        f"take {images} {source}, at {size}: {why}{min(PARITY_FRAMES, images)} of them serve the comparison "
         f"with torch"
     )
     names = ", ".join(components)
@@ -73,7 +81,23 @@ def _steps(
     here = ", ".join(f"{status.name} {status.version}" for status in engines) or "no engine: none is here"
     apart = f"; not on {', '.join(missing)}" if missing else ""
     yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
+    if settings.max_drop < 1 and settings.precisions != ("fp32",):
+        yield from _gate_steps(settings, images, measured_on)
     yield "write the package to a folder beside it, and give that its name when it is whole"
+
+
+def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str]) -> Iterator[str]:
+    how = (
+        f"measure tasks on {'; '.join(measured_on)}" if measured_on
+        else f"look how far answers to {min(AGREEMENT_FRAMES, images)} of the images are from those in fp32, "
+        f"for want of labels (--eval-data)"
+    )  # fmt: skip
+    least = "leave out" if settings.fastest else "refuse"
+    yield f"{how}: {least} what loses more than {settings.max_drop:.2%}"
+    if "int8" in settings.precisions:
+        yield "where int8 does, return layers to float, the costliest first, until it does not"
+    if settings.fastest:
+        yield "measure whole frames, and keep fp32 and the fastest of those left"
 
 
 def _files(components: Sequence[str], precisions: Sequence[str]) -> Iterator[str]:

@@ -12,7 +12,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
-__all__ = ["GraphView", "NodeWriter", "Replacement", "attribute", "copied", "float_shapes", "replace_nodes"]
+__all__ = [
+    "GraphView",
+    "NodeWriter",
+    "Replacement",
+    "attribute",
+    "copied",
+    "drop_unread",
+    "float_shapes",
+    "replace_nodes",
+]
 
 
 Proto = TypeVar("Proto", onnx.ModelProto, NodeProto)
@@ -128,9 +137,25 @@ def replace_nodes(graph: onnx.GraphProto, replacements: Sequence[Replacement]) -
             numpy_helper.from_array(np.asarray(values, order="C"), name)
             for name, values in each.constants.items()
         )
-    read = {name for node in graph.node for name in node.input} | {tensor.name for tensor in graph.output}
-    for tensor in [t for t in graph.initializer if t.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
+
+
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Leave out the nodes and constants that no output of the graph comes from."""
+    producers = GraphView(graph).producers
+    wanted: set[str] = set()
+    waiting = [tensor.name for tensor in graph.output]
+    while waiting:
+        name = waiting.pop()
+        if name and name not in wanted:
+            wanted.add(name)
+            waiting.extend(producers[name].input if name in producers else ())
+    for index in reversed(range(len(graph.node))):
+        if wanted.isdisjoint(graph.node[index].output):
+            del graph.node[index]
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in wanted:
+            del graph.initializer[index]
 
 
 def copied(original: Proto) -> Proto:

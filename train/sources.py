@@ -80,7 +80,7 @@ def open_sources(recipe: Recipe, cache: Path) -> Sources:
                 f"task {task!r} does not say what scenes tell about it; name a data set with --data "
                 f"LAYOUT:PATH"
             )
-    sets = {task: _open(recipe.data[task], (task,)) for task in decoders if task in recipe.data}
+    sets = {task: open_part(recipe.data[task], (task,)) for task in decoders if task in recipe.data}
     classes = {}
     for task in recipe.tasks:
         decoder = decoder_of(task, recipe.tasks)
@@ -130,7 +130,7 @@ def assign_data(texts: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
         if reader is not None and not set(left) & set(reader.tasks) and set(tasks) & set(reader.tasks):
             told: tuple[str, ...] = ()
         else:
-            told = _open(text, left).tasks
+            told = open_part(text, left).tasks
         if not told:
             raise TaskError(
                 f"--data {shown(text)}: no task of {', '.join(tasks)} is left for it, as those before tell "
@@ -149,8 +149,11 @@ def data_and_split(text: str) -> tuple[str, str | None]:
     return data, split
 
 
-def _open(text: str, tasks: Sequence[str]) -> LabelledImages:
-    """The part of a data set to learn from."""
+def open_part(text: str, tasks: Sequence[str]) -> LabelledImages:
+    """The part of the data set "LAYOUT:PATH[@SPLIT]" to learn from, for the `tasks` that it tells about.
+
+    Raises DatasetError and TaskError as `open_data` does.
+    """
     data, split = data_and_split(text)
     reader = READERS.get(data.partition(":")[0])
     return open_data(data, split or (reader.splits[0] if reader is not None else None), tasks, Problems())

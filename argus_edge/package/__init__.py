@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from argus_edge.package.format import model_path
 from argus_edge.package.reader import GoldenSample, ModelPackage
-from argus_edge.package.reports import parity_rows
+from argus_edge.package.reports import failure_lines, gate_lines, parity_rows
 from argus_edge.package.writer import golden_files, write_package
 
-__all__ = ["GoldenSample", "ModelPackage", "golden_files", "model_path", "parity_rows", "write_package"]
+__all__ = [
+    "GoldenSample",
+    "ModelPackage",
+    "failure_lines",
+    "gate_lines",
+    "golden_files",
+    "model_path",
+    "parity_rows",
+    "write_package",
+]

@@ -52,7 +52,7 @@ def write_package(
         except PackageError as error:
             raise PackageError(str(error).replace(str(partial), str(target))) from None
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            _remove(partial)
     except OSError as error:
         raise PackageError(f"{target}: the package cannot be written: {error}") from error
     return ModelPackage.open(target, verify=False)
@@ -124,10 +124,21 @@ def _put_in_place(partial: Path, target: Path) -> None:
         partial.rename(target)
         return
     old = partial.with_name(f"{partial.name}.old")
-    target.rename(old)
     try:
+        target.rename(old)
         partial.rename(target)
-    except OSError:
-        old.rename(target)
+    except BaseException:  # Ctrl-C as well
+        if old.exists() and not target.exists():
+            old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours if it is there, to the end, even where Ctrl-C comes in between."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,7 +1,13 @@
 """argus-export: a checkpoint becomes a model package.
 
+argus-export --tasks det,seg --precision int8
+argus-export runs/own/checkpoint --precision int8 --calibration coco:/data/own --eval-data coco:/data/own
+argus-export --precision auto --eval-data scenes
+
 The checkpoint's backbone and the chosen decoders become one ONNX graph each, in the chosen precisions, are
 compared with torch on every engine of this machine, and are written with the figures to a folder NAME.argus.
+No task may lose more than --max-drop in a lower precision; int8 layers are returned to float until none does.
+Where that cannot be, or an engine's answers are not torch's, it ends with exit code 3.
 """
 
 from __future__ import annotations
@@ -10,31 +16,36 @@ import argparse
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from argus_edge.command import run_command
+from argus_edge.command import run_command, terminated_as_interrupted
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
-from argus_edge.package import ModelPackage, parity_rows
+from argus_edge.package import ModelPackage, failure_lines, gate_lines, parity_rows
 from argus_edge.package.wiring import MAX_PERSONS
 from argus_edge.package.writer import check_target
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
-from argus_edge.train.custom import add_task_option, load_task_files
+from argus_edge.train.custom import add_task_option, load_installed, load_task_files
+from argus_edge.train.data.readers import READERS
 
 if TYPE_CHECKING:
     from argus_edge.export.preview import Preview
 
-CALIBRATION_IMAGES: Final = 128
+CALIBRATION_IMAGES: Final = 300  # fewer than this get a warning
 PERSONS: Final = 8
-FEW_IMAGES: Final = 64  # fewer than this get a warning
+MAX_DROP: Final = 0.01
+AUTO: Final = "auto"
+SCENES: Final = "scenes"
 
 
 def main() -> NoReturn:
     """The console script."""
-    run_command(lambda: run(sys.argv[1:]), "argus-export")
+    with terminated_as_interrupted():
+        run_command(lambda: run(sys.argv[1:]), "argus-export")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,10 +56,12 @@ def run(arguments: Sequence[str]) -> int:
     precisions = _precisions(options.precision)
     for module in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "rich"):
         require(module, "export")
-    from argus_edge.export.calibration import folder_set, scene_set
+    from argus_edge.export.calibration import find_calibration
     from argus_edge.export.components import entries_of
-    from argus_edge.export.package import ExportSettings, check_tasks, export
+    from argus_edge.export.evaluation import find_evaluation
+    from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
     from argus_edge.export.preview import preview
+    from argus_edge.export.trial import AGREEMENT_FRAMES
     from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
     from argus_edge.train.recipe import smallest_size
 
@@ -65,32 +78,52 @@ def run(arguments: Sequence[str]) -> int:
     if out.exists() and not options.overwrite:  # before the work, not after it
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
     check_target(out, options.overwrite)
-    persons = _persons(options.persons, options.pose)
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
-    count = options.calibration_images if "int8" in precisions else 8
-    spec = ImageSpec(size, size)
-    command = shlex.join(["argus-export", *arguments])
-    settings = ExportSettings(tasks, precisions, out.stem, spec, command, options.pose, persons)
+    few = PARITY_FRAMES if precisions == ("fp32",) else AGREEMENT_FRAMES
+    count = options.calibration_images if "int8" in precisions else few
+    settings = ExportSettings(
+        tasks,
+        precisions,
+        out.stem,
+        ImageSpec(size, size),
+        shlex.join(["argus-export", *arguments]),
+        options.pose,
+        _persons(options.persons, options.pose),
+        weight_bits=options.weight_bits,
+        max_drop=options.max_drop,
+        fastest=options.precision == AUTO,
+        keep_failed=options.keep_failed,
+    )
     entries = entries_of(info, tasks, options.pose)
-    if options.dry_run:
-        print(_told(out, preview(settings, entries, count, options.calibration)))
-        return 0
-    with _progress() as (notify, advance):
-        notify(f"{count} calibration images")
-        if options.calibration is None:
-            calibration = scene_set(count, spec, advance)
-        else:
-            calibration = folder_set(options.calibration, count, spec, advance)
-        found = len(calibration.images)
-        if "int8" in precisions and found < FEW_IMAGES:
-            print(
-                f"argus-export: warning: {found} calibration images are few, {FEW_IMAGES} serve better",
-                file=sys.stderr,
+    _load_readers((options.calibration, *options.eval_data))
+    source = find_calibration(options.calibration, tasks)
+    with tempfile.TemporaryDirectory(prefix="argus-export-scenes-") as cache:
+        classes = {task: entry.classes for task, entry in entries.items()}
+        evaluation = find_evaluation(options.eval_data, classes, options.eval_images, Path(cache))
+        if options.dry_run:
+            measured_on = [each.title for each in evaluation]
+            print(_told(out, preview(settings, entries, count, source.title, measured_on)))
+            return 0
+        with _progress() as (notify, advance):
+            notify(f"{count} calibration images")
+            images = source.read(count, settings.input, advance)
+            if "int8" in precisions and len(images.images) < CALIBRATION_IMAGES:
+                _warn(f"{len(images.images)} calibration images are few, {CALIBRATION_IMAGES} serve better")
+            package = export(
+                model, info, settings, images, out, options.overwrite, notify, advance, evaluation
             )
-        package = export(model, info, settings, calibration, out, options.overwrite, notify)
     print(json.dumps(package.spec.report, indent=2) if options.json else _summary(package))
-    return 0
+    failures = list(failure_lines(package.spec.report))
+    for failure in failures:
+        _warn(failure)
+    return 3 if failures else 0
+
+
+def _load_readers(texts: Sequence[str]) -> None:
+    """Make known what other packages bring, where one of the data sets may need it."""
+    if any(text != SCENES and text.partition(":")[0] not in READERS for text in texts):
+        load_installed()
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -106,16 +139,41 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--tasks", help="comma-separated, such as det,seg (default: all of the checkpoint)")
     add_task_option(add)
-    add("--precision", default="fp32", help="comma-separated of fp32, fp16, int8 (default: %(default)s)")
+    add(
+        "--precision",
+        default="fp32",
+        help="comma-separated of fp32, fp16, int8, or auto: fp32 and the fastest on this machine that keeps "
+        "the gate (default: %(default)s)",
+    )
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")
     add("--size", type=int, help="side of the square network input [px] (default: the checkpoint's)")
     add(
         "--calibration",
-        type=Path,
-        help="folder of images or a video to calibrate on (default: rendered scenes)",
+        default=SCENES,
+        metavar="DATA",
+        help="what to calibrate on: scenes, LAYOUT:PATH[@SPLIT], a folder of images or a video (default: "
+        "%(default)s)",
     )
     add("--calibration-images", type=int, default=CALIBRATION_IMAGES, help="how many (default: %(default)s)")
+    add("--weight-bits", type=int, choices=(7, 8), default=8, help="of int8 weights (default: %(default)s)")
+    add(
+        "--max-drop",
+        type=_share,
+        default=MAX_DROP,
+        metavar="SHARE",
+        help="of its figure in fp32 that a task may lose; 1: do not measure it (default: %(default)s)",
+    )
+    add(
+        "--eval-data",
+        action="append",
+        default=[],
+        metavar="DATA",
+        help="what to measure it on: scenes or LAYOUT:PATH[@SPLIT]; repeatable (default: no labels, only "
+        "how far answers are from those in fp32)",
+    )
+    add("--eval-images", type=_positive, metavar="N", help="most of each (default: all; 200 scenes)")
+    add("--keep-failed", action="store_true", help="write the package also where it misses a bound")
     add(
         "--pose",
         choices=("roi", "crop"),
@@ -138,6 +196,22 @@ def _tasks(text: str | None) -> tuple[str, ...]:
     return tasks
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, such as 0.01, got {text!r}")
+    return value
+
+
 def _persons(count: int | None, pose: str) -> int:
     if count is None:
         return PERSONS
@@ -149,12 +223,14 @@ def _persons(count: int | None, pose: str) -> int:
 
 
 def _precisions(text: str) -> tuple[Precision, ...]:
-    """Highest first. Raises InputError for an unknown one."""
+    """Highest first; all for "auto". Raises InputError for an unknown one."""
+    if text == AUTO:
+        return PRECISIONS
     wanted = [name for name in text.split(",") if name]
     unknown = [name for name in wanted if name not in PRECISIONS]
     if unknown or not wanted:
         raise InputError(
-            f"--precision {text!r}: expected one or more of {', '.join(PRECISIONS)}, comma-separated"
+            f"--precision {text!r}: expected one or more of {', '.join(PRECISIONS)}, comma-separated, or auto"
         )
     return tuple(precision for precision in PRECISIONS if precision in wanted)
 
@@ -209,7 +285,11 @@ def _summary(package: ModelPackage) -> str:
         lines.append(
             f"  {precision:16}{engine:14}{output:18}{error:>10.1e}{'' if sqnr is None else sqnr:>12}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *gate_lines(package.spec.report)])
+
+
+def _warn(text: str) -> None:
+    print(f"argus-export: warning: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from argus_edge.command import run_command
-from argus_edge.package import ModelPackage, model_path, parity_rows
+from argus_edge.package import ModelPackage, failure_lines, gate_lines, model_path, parity_rows
 from argus_edge.spec import ComponentSpec, TensorSpec, VariantSpec
 
 MOST_CLASSES: Final = 8  # names that are written out
@@ -172,6 +172,8 @@ def _report(report: Mapping[str, Any]) -> Iterator[str]:
     for (precision, engine), outputs in _grouped(rows).items():
         output, error, sqnr = max(outputs, key=lambda row: row[1])
         yield f"  {precision:16}{engine:14}{output:24}{error:>10.1e}{'' if sqnr is None else sqnr:>12}"
+    yield from gate_lines(report)
+    yield from (f"failed      {failure}" for failure in failure_lines(report))
 
 
 def _grouped(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from argus_edge.export.parity import TIE, Deviation, align_candidates, broken, compare
+from argus_edge.export.parity import TIE, Deviation, align_candidates, broken, compare, judge
 
 
 def candidates(scores: list[float], order: list[int] | None = None) -> dict[str, np.ndarray]:
@@ -26,6 +26,7 @@ def test_relative_error_and_sqnr_of_a_known_difference() -> None:
     actual = np.array([[3.0, 4.04]], np.float32)
     deviation = compare([{"depth": reference}], [{"depth": actual}])["depth"]
     assert deviation.error == pytest.approx(0.01, rel=1e-4)
+    assert deviation.worst == pytest.approx(0.04, rel=1e-4)
     assert deviation.sqnr_db == pytest.approx(20 * math.log10(5 / 0.04), rel=1e-4)
 
 
@@ -107,3 +108,21 @@ def test_a_mask_s_score_may_hang_on_a_cell_next_to_0() -> None:
     assert compare([right], [other], "int8")["scores"].error > 0.01
     other["masks"][0, 1::5] = 0.0005
     assert compare([right], [other])["scores"].error > 0.01
+
+
+def test_a_report_has_a_row_for_every_output_and_names_what_is_wrong() -> None:
+    reference = {"depth": {"depth": np.array([[3.0, 4.0]], np.float32)}}
+    near = {"depth": {"depth": np.array([[3.0, 4.0001]], np.float32)}}
+    far = {"depth": {"depth": np.array([[3.0, 4.04]], np.float32)}}
+    broken_one = {"depth": {"depth": np.array([[3.0, np.inf]], np.float32)}}
+    rows, wrong = judge("fp32", "openvino", [reference], [near])
+    assert not wrong
+    assert set(rows["depth.depth"]) == {"error", "sqnr_db", "worst"}  # type: ignore[arg-type]
+    _, wrong = judge("fp32", "openvino", [reference], [far])
+    assert wrong == [
+        "depth.depth on openvino: fp32 differs from torch by 1.00e-02 (relative), at most 1e-04 is accepted"
+    ]
+    assert not judge("int8", "openvino", [reference], [far])[1]
+    rows, wrong = judge("int8", "openvino", [reference], [broken_one])
+    assert wrong == ["depth.depth on openvino: int8 is plainly wrong (error inf, SQNR None dB)"]
+    assert rows["depth.depth"] == {"error": None}
