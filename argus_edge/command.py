@@ -1,7 +1,8 @@
-"""What the command lines share: how they end."""
+"""What the command lines share: how they end, and numbers among their arguments."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -12,7 +13,14 @@ from typing import NoReturn
 
 from argus_edge.errors import ArgusError, ParityError
 
-__all__ = ["run_command", "terminated_as_interrupted"]
+__all__ = ["positive_number", "run_command", "terminated_as_interrupted"]
+
+
+def positive_number(text: str) -> int:
+    """A whole number from 1, as argparse takes the type of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
 
 
 @contextmanager

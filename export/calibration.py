@@ -6,6 +6,7 @@ import hashlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
@@ -93,17 +94,29 @@ def scene_set(count: int, spec: ImageSpec, advance: Callable[[], None]) -> Calib
     split = get_split("calibration")
     seeds = [split.seed(i) for i in range(count)]
     images = []
-    # Ctrl-C reaches the workers too; this process tells them to stop.
-    pool = ProcessPoolExecutor(
-        RENDER_PROCESSES, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
-    )
+    pool = ProcessPoolExecutor(RENDER_PROCESSES, get_context("spawn"))
     try:
-        for image in pool.map(_render, seeds, [max(spec.height, spec.width)] * count, chunksize=8):
+        with _interrupts_held_back():
+            rendered = pool.map(_render, seeds, [max(spec.height, spec.width)] * count, chunksize=8)
+        for image in rendered:
             images.append(preprocess(image, spec)[0])
             advance()
     finally:
         pool.shutdown(cancel_futures=True)
     return CalibrationSet(SCENES, tuple(images))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits, and never comes to processes that are started meanwhile: this one tells them to stop."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def data_set(

@@ -44,7 +44,7 @@ class ExportSettings:
     command: str = ""
     pose: PoseMode = "roi"
     persons: int = 8  # whose pose is asked for in a frame, in mode roi
-    weight_bits: WeightBits = 8  # of int8 weights
+    weight_bits: WeightBits = 7  # of int8 weights
     max_drop: float = 1.0  # share of its figure that a task may lose below fp32; 1: nothing is measured
     fastest: bool = False  # keep fp32 and, of `precisions`, the fastest that loses no more
     keep_failed: bool = False  # write what misses a bound too, and say so in the report

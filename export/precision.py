@@ -105,12 +105,12 @@ def recipe(weight_bits: WeightBits) -> str:
 
 
 def to_int8(
-    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]], weight_bits: WeightBits = 8
+    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]], weight_bits: WeightBits = 7
 ) -> onnx.ModelProto:
     """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised.
 
     Weights of 7 bits, which lie in int8 too, are for CPUs without VNNI: these add two products of 8 bits in a
-    16-bit register, where they may overflow.
+    16-bit register, where they may overflow. Others lose 0.2 dB by it (docs/quantisation.md).
     """
     excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
     with tempfile.TemporaryDirectory() as folder:

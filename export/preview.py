@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from argus_edge.export.components import by_component
 from argus_edge.export.package import PARITY_FRAMES, ExportSettings
-from argus_edge.export.trial import AGREEMENT_FRAMES
+from argus_edge.export.trial import AGREEMENT_FACTOR, AGREEMENT_FRAMES
 from argus_edge.package import model_path
 from argus_edge.package.format import MANIFEST_FILE, component_path
 from argus_edge.runtime.engines import available_engines
@@ -41,7 +41,7 @@ def preview(
     components = components_of(entries)
     return Preview(
         tuple(_steps(settings, components, images, source, measured_on)),
-        tuple(_files(components, settings.precisions)),
+        tuple(_files(components, settings.precisions, settings.fastest)),
     )
 
 
@@ -87,23 +87,27 @@ def _steps(
 
 
 def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str]) -> Iterator[str]:
-    how = (
-        f"measure tasks on {'; '.join(measured_on)}" if measured_on
-        else f"look how far answers to {min(AGREEMENT_FRAMES, images)} of the images are from those in fp32, "
-        f"for want of labels (--eval-data)"
-    )  # fmt: skip
     least = "leave out" if settings.fastest else "refuse"
-    yield f"{how}: {least} what loses more than {settings.max_drop:.2%}"
+    if measured_on:
+        on = "; ".join(measured_on)
+        yield f"measure tasks on {on}: {least} what loses more than {settings.max_drop:.2%}"
+    else:
+        count, limit = min(AGREEMENT_FRAMES, images), AGREEMENT_FACTOR * settings.max_drop
+        yield (
+            f"look how far answers to {count} of the images are from those in fp32, for want of labels "
+            f"(--eval-data): {least} what is off by more than {limit:.2%}"
+        )
     if "int8" in settings.precisions:
-        yield "where int8 does, return layers to float, the costliest first, until it does not"
+        yield "where int8 is, return layers to float, the costliest first, until it is not"
     if settings.fastest:
         yield "measure whole frames, and keep fp32 and the fastest of those left"
 
 
-def _files(components: Sequence[str], precisions: Sequence[str]) -> Iterator[str]:
+def _files(components: Sequence[str], precisions: Sequence[str], fastest: bool) -> Iterator[str]:
     yield MANIFEST_FILE
     for component in components:
         yield component_path(component)
         for precision in precisions:
-            yield model_path(component, precision)
+            unsure = fastest and precision != "fp32"
+            yield model_path(component, precision) + (", if that is the fastest" if unsure else "")
     yield "golden/: a recorded input, and what torch answers to it"

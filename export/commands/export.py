@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from argus_edge.command import run_command, terminated_as_interrupted
+from argus_edge.command import positive_number, run_command, terminated_as_interrupted
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
 from argus_edge.package import ModelPackage, failure_lines, gate_lines, parity_rows
@@ -156,7 +156,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "%(default)s)",
     )
     add("--calibration-images", type=int, default=CALIBRATION_IMAGES, help="how many (default: %(default)s)")
-    add("--weight-bits", type=int, choices=(7, 8), default=8, help="of int8 weights (default: %(default)s)")
+    add(
+        "--weight-bits",
+        type=int,
+        choices=(7, 8),
+        default=7,
+        help="of int8 weights; 8 overflow on CPUs without VNNI (default: %(default)s)",
+    )
     add(
         "--max-drop",
         type=_share,
@@ -172,7 +178,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="what to measure it on: scenes or LAYOUT:PATH[@SPLIT]; repeatable (default: no labels, only "
         "how far answers are from those in fp32)",
     )
-    add("--eval-images", type=_positive, metavar="N", help="most of each (default: all; 200 scenes)")
+    add("--eval-images", type=positive_number, metavar="N", help="most of each (default: all; 200 scenes)")
     add("--keep-failed", action="store_true", help="write the package also where it misses a bound")
     add(
         "--pose",
@@ -194,12 +200,6 @@ def _tasks(text: str | None) -> tuple[str, ...]:
     if not tasks:
         raise InputError(f"--tasks {text!r}: expected names with commas between them, such as det,seg")
     return tasks
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _share(text: str) -> float:

@@ -56,7 +56,7 @@ def images(plan: Plan) -> CalibrationSet:
 def int8(
     plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Graphs:
-    return quantise(plan, fp32, images, 8, tmp_path_factory.mktemp("features"), lambda _: None)
+    return quantise(plan, fp32, images, 7, tmp_path_factory.mktemp("features"), lambda _: None)
 
 
 def trial_of(
@@ -79,7 +79,7 @@ def test_features_beyond_memory_are_kept_in_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("argus_edge.export.quantisation.IN_MEMORY", 0)
-    again = quantise(plan, fp32, images, 8, tmp_path, lambda _: None)
+    again = quantise(plan, fp32, images, 7, tmp_path, lambda _: None)
     assert len(list(tmp_path.glob("features-*"))) == 4  # F0 to F3
     assert {name: graph.SerializeToString() for name, graph in again.items()} == {
         name: graph.SerializeToString() for name, graph in int8.items()

@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from argus_edge.command import run_command
+from argus_edge.command import positive_number, run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, TaskError
 from argus_edge.tasks import get_task
@@ -103,16 +103,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add_task_option(add)
     add("--engine", choices=ENGINES, default="auto", help="(%(default)s)")
     add("--precision", type=_names, help="fp32,int8: both run on every frame, compared with the first")
-    add("--threads", type=_positive, help="of a package's engine (every core)")
+    add("--threads", type=positive_number, help="of a package's engine (every core)")
     add("--per-class", action="store_true", help="show figures of single classes too")
     add("--per-size", action="store_true", help="show figures of small, medium and large objects too")
     add("--json", action="store_true", help="print one JSON object, with all figures, instead of tables")
-    add("--worst", type=_positive, metavar="N", help="write the N worst images of each task as pictures")
+    add(
+        "--worst", type=positive_number, metavar="N", help="write the N worst images of each task as pictures"
+    )
     add("--pictures", type=Path, metavar="DIR", help="folder for them, made if missing")
     data = parser.add_argument_group("data sets").add_argument
     data("--data", action="append", metavar="LAYOUT:PATH", help="for example coco:/data/coco; repeatable")
     data("--split", help="val, test ... (the one that evaluation takes)")
-    data("--limit", type=_positive, metavar="N", help="only the first N images of each data set")
+    data("--limit", type=positive_number, metavar="N", help="only the first N images of each data set")
     data(
         "--rename",
         action="append",
@@ -127,7 +129,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     data("--problems", type=Path, metavar="FILE", help="write what is wrong with the data, as lines of JSON")
     data("--strict", action="store_true", help="end at the first thing that is wrong with the data")
     scenes = parser.add_argument_group("rendered scenes, where there is no --data").add_argument
-    scenes("--scenes", type=_positive, default=500, help="number of scenes (%(default)s)")
+    scenes("--scenes", type=positive_number, default=500, help="number of scenes (%(default)s)")
     first = get_split("val").first
     scenes("--first-seed", type=_seed, default=first, help="seed of the first one (%(default)s)")
     scenes("--cache", type=Path, help="folder that keeps rendered scenes for the next time")
@@ -148,12 +150,6 @@ def _check(options: argparse.Namespace) -> None:
         parse_data(text)
     if options.tasks:
         check_tells(options.data or (), options.tasks)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _seed(text: str) -> int:
