@@ -28,16 +28,15 @@ from rich.console import Console
 from rich.table import Table
 
 from argus_edge.export.groupnorm import NormForm, find_group_norms, spell_group_norms
-from argus_edge.export.latency import in_turn
 from argus_edge.export.rewrite import Replacement, copied, replace_nodes
+from argus_edge.export.timing import interleaved, median_ratio
 from argus_edge.export.trace import trace_module
-from argus_edge.runtime.engines import available_engines, default_threads, open_engine
+from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
 from argus_edge.train.model.build import build_model, variant_named
 
 BARE: Final = "no norm"
 WANTED: Final = {"openvino": 1.06, "onnxruntime": 1.20}
-WARM_UP: Final = 5  # rounds
 
 
 def graphs_of(variant: str, size: int) -> dict[str, onnx.ModelProto]:
@@ -59,10 +58,13 @@ def graphs_of(variant: str, size: int) -> dict[str, onnx.ModelProto]:
     return forms
 
 
-def costs(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def _run(engine: Engine, inputs: Mapping[str, Any], _: int) -> None:
+    engine.run(inputs)
+
+
+def costs(times: Mapping[str, Any]) -> dict[str, float]:
     """Form -> median over the rounds of its time by that without norms."""
-    bare = np.array(times[BARE])
-    return {form: float(np.median(np.array(each) / bare)) for form, each in times.items()}
+    return {form: median_ratio(each, times[BARE]) for form, each in times.items()}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 engines[form] = open_engine(
                     status.name, file, threads=options.threads, precision=options.precision
                 )
-            calls = {form: partial(engine.run, {"image": image}) for form, engine in engines.items()}
-            times = in_turn(calls, options.rounds, WARM_UP)
+            runs = {form: partial(_run, engine, {"image": image}) for form, engine in engines.items()}
+            times = interleaved(runs, options.rounds)
             answers = {form: np.array(engine.run({"image": image})["c3"]) for form, engine in engines.items()}
             for engine in engines.values():
                 engine.close()

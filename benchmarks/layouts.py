@@ -27,7 +27,7 @@ from rich.table import Table
 from argus_edge.command import run_command
 from argus_edge.errors import InputError
 from argus_edge.export.fuse import fuse
-from argus_edge.export.latency import in_turn
+from argus_edge.export.timing import Times, interleaved, median_ratio
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, available_engines, default_threads, open_engine
 from argus_edge.runtime.graphs import Graphs
@@ -35,12 +35,11 @@ from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import IMAGE_TENSOR, PERSONS_TENSOR, PRECISIONS, Precision
 
 WANTED: Final = 1.05
-WARM_UP: Final = 5  # frames
 
 
 def measure(
     package: ModelPackage, engine: str, precision: Precision, threads: int, rounds: int
-) -> dict[str, list[float]]:
+) -> dict[str, Times]:
     """Layout, "split" or "fused" -> time of each frame [ms]."""
     golden = package.golden()
     if golden is None:
@@ -57,11 +56,11 @@ def measure(
             closing(Graphs(package, tuple(package.spec.tasks), engine, precision, threads))
         )
 
-        def split() -> None:
-            for _ in several.run_all(golden.image, golden.inputs):
+        def split(_: int) -> None:
+            for _answer in several.run_all(golden.image, golden.inputs):
                 pass
 
-        return in_turn({"split": split, "fused": lambda: one.run(inputs)}, rounds, WARM_UP)
+        return interleaved({"split": split, "fused": lambda _: one.run(inputs)}, rounds)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for status in available_engines():
         if status.available:
             times = measure(package, status.name, options.precision, options.threads, options.rounds)
-            split, fused = (np.array(times[layout]) for layout in ("split", "fused"))
-            cost = float(np.median(split / fused))
+            split, fused = times["split"], times["fused"]
+            cost = median_ratio(split, fused)
             found[status.name] = {
                 "split_p50_ms": round(float(np.median(split)), 2),
                 "fused_p50_ms": round(float(np.median(fused)), 2),

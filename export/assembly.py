@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import onnx
 
 from argus_edge.export.components import Answers, Extra, Plan
+from argus_edge.export.report_page import render
 from argus_edge.package import ModelPackage, golden_files, model_path, write_package
 from argus_edge.runtime.engines import Array
 from argus_edge.spec import (
@@ -21,7 +23,9 @@ from argus_edge.spec import (
     VariantSpec,
 )
 
-__all__ = ["Contents", "Golden", "golden_of", "write_contents"]
+__all__ = ["REPORT_FILE", "Contents", "Golden", "golden_of", "write_contents"]
+
+REPORT_FILE: Final = "report.html"
 
 Variants = Mapping[Precision, Mapping[str, onnx.ModelProto]]  # precision -> component -> graph
 Golden = tuple[GoldenSpec, Mapping[str, bytes]]  # and its files
@@ -48,7 +52,10 @@ def golden_of(plan: Plan, frame: Array, answers: Answers, extra: Extra, precisio
 
 
 def write_contents(contents: Contents, out: Path, overwrite: bool = False) -> ModelPackage:
-    """Write them to `out`. Raises PackageError as `write_package` does."""
+    """Write them to `out`, with the page REPORT_FILE where they have a report.
+
+    Raises PackageError as `write_package` does.
+    """
     plan, variants = contents.plan, contents.variants
     golden, files = contents.golden or (None, {})
     content: dict[str, Path | bytes] = dict(files)
@@ -63,4 +70,7 @@ def write_contents(contents: Contents, out: Path, overwrite: bool = False) -> Mo
         for name, graph in plan.graphs.items()
     }
     spec = PackageSpec(contents.name, plan.input, plan.entries, components, golden, contents.report)
+    if contents.report:
+        sizes = {(c, p): graph.ByteSize() for p, graphs in variants.items() for c, graph in graphs.items()}
+        content[REPORT_FILE] = render(spec, sizes).encode()
     return write_package(out, spec, content, overwrite)

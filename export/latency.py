@@ -2,66 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
-from typing import Final, TypeVar
+from typing import Final
 
-from argus_edge.export.parity import Array
-from argus_edge.runtime.engines import Engine, default_threads, open_engine
+import numpy as np
+import onnx
+
+from argus_edge.export.engines import opened
+from argus_edge.export.timing import interleaved
+from argus_edge.runtime.engines import Array
 from argus_edge.spec import Precision
 
-__all__ = ["graph_times", "in_turn"]
+__all__ = ["graph_times"]
 
-ROUNDS: Final = 15  # after two that nobody counts
-WARM_UP: Final = 2
+ROUNDS: Final = 9
 
-Key = TypeVar("Key")
-Files = Mapping[Precision, Mapping[str, Path]]  # precision -> component -> graph
+Variants = Mapping[Precision, Mapping[str, onnx.ModelProto]]  # precision -> component -> graph
+Times = dict[str, dict[Precision, dict[str, float]]]
 
 
 def graph_times(
-    files: Files, inputs: Mapping[str, Mapping[str, Array]], engines: Sequence[str], rounds: int = ROUNDS
-) -> dict[str, dict[Precision, dict[str, float]]]:
+    variants: Variants, inputs: Mapping[str, Mapping[str, Array]], engines: Sequence[str], scratch: Path
+) -> Times:
     """Engine -> precision -> component -> median time of a run [ms], on all cores.
 
-    inputs: what each component reads. The precisions of a component have turns (`in_turn`).
+    inputs: what each component reads.
     """
-    times: dict[str, dict[Precision, dict[str, float]]] = {}
+    times: Times = {}
     for engine in engines:
-        times[engine] = {precision: {} for precision in files}
+        times[engine] = {precision: {} for precision in variants}
         for component, values in inputs.items():
-            with ExitStack() as stack:
-                opened = {
-                    precision: stack.enter_context(closing(_open(engine, of[component], precision)))
-                    for precision, of in files.items()
-                }
-                calls = {precision: partial(engine.run, values) for precision, engine in opened.items()}
-                measured = in_turn(calls, rounds)
-            for precision, spent in measured.items():
-                times[engine][precision][component] = median(spent)
+            for precision, median in _medians(engine, component, variants, values, scratch).items():
+                times[engine][precision][component] = round(median, 3)
     return times
 
 
-def _open(engine: str, file: Path, precision: Precision) -> Engine:
-    return open_engine(engine, file, threads=default_threads(), precision=precision)
-
-
-def in_turn(
-    calls: Mapping[Key, Callable[[], object]], rounds: int, warm_up: int = WARM_UP
-) -> dict[Key, list[float]]:
-    """Key of a call -> its time in each round [ms], after `warm_up` rounds that nobody counts.
-
-    In a round every call has its turn, so that a machine that slows down slows them all.
-    """
-    spent: dict[Key, list[float]] = {key: [] for key in calls}
-    for number in range(warm_up + rounds):
-        for key, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if number >= warm_up:
-                spent[key].append(1e3 * (time.perf_counter() - start))
-    return spent
+def _medians(
+    engine: str, component: str, variants: Variants, values: Mapping[str, Array], scratch: Path
+) -> dict[Precision, float]:
+    with ExitStack() as stack:
+        graphs = {
+            precision: stack.enter_context(opened(engine, graphs[component], precision, scratch))
+            for precision, graphs in variants.items()
+        }
+        runs = {str(p): lambda _, graph=graph: graph.run(values) for p, graph in graphs.items()}
+        times = interleaved(runs, ROUNDS)
+    return {precision: float(np.median(times[precision])) for precision in variants}

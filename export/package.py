@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from argus_edge.errors import TaskError
 from argus_edge.export.assembly import Contents, golden_of, write_contents
@@ -15,14 +17,17 @@ from argus_edge.export.calibration import CalibrationSet, sample_evenly
 from argus_edge.export.components import Answers, Extra, Plan, PoseMode, in_single, make_plan, torch_run
 from argus_edge.export.engines import Graphs
 from argus_edge.export.judge import Judge
+from argus_edge.export.latency import graph_times
 from argus_edge.export.precision import WeightBits, quantised_layers, recipe, to_fp16
 from argus_edge.export.quantisation import quantise
+from argus_edge.export.ranges import activation_ranges
+from argus_edge.export.report_page import ranges_to_json
 from argus_edge.export.targets import CPU
 from argus_edge.export.trace import OPSET
 from argus_edge.export.trial import AGREEMENT_FRAMES, Trial
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, available_engines
-from argus_edge.runtime.machine import installed_version
+from argus_edge.runtime.machine import installed_version, this_machine
 from argus_edge.spec import ImageSpec, JsonValue, Precision, QuantizationSpec
 from argus_edge.tasks import get_task
 from argus_edge.train.evaluation_sets import EvaluationSet
@@ -105,13 +110,14 @@ def export(
         for precision, graphs in variants.items():
             if precision != "fp32":
                 judge.check_parity(precision, graphs)
+        findings = _findings(plan, fp32, variants, judge, engines)
     contents = Contents(
         settings.name,
         plan,
         variants,
         QuantizationSpec(recipe(settings.weight_bits), calibration.sha256, len(calibration.images)),
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
-        _report(info, settings, calibration, judge, variants, evaluation),
+        {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
     )
     notify("writing")
     return write_contents(contents, out, overwrite)
@@ -126,6 +132,29 @@ def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[
         reference.append(in_single(answers))
         extra.append(used)
     return reference, extra
+
+
+def _findings(
+    plan: Plan, fp32: Graphs, variants: Mapping[Precision, Graphs], judge: Judge, engines: Sequence[str]
+) -> dict[str, JsonValue]:
+    """What the report says of single graphs: their times and, of int8, the activations that lose most."""
+    read = {
+        component: [
+            {name: np.ascontiguousarray(v) for name, v in plan.inputs(component, *each).items()}
+            for each in zip(judge.frames, judge.reference, judge.extra, strict=True)
+        ]
+        for component in plan.graphs
+    }
+    judge.notify("times of the graphs")
+    times = graph_times(variants, {name: inputs[0] for name, inputs in read.items()}, engines, judge.scratch)
+    found: dict[str, Any] = {"latency": {"machine": this_machine().to_json(), "median_ms": times}}
+    if "int8" in variants:
+        found["activations"] = {}
+        for component, inputs in read.items():
+            judge.notify(f"activations of {component}")
+            ranges = activation_ranges(fp32[component], variants["int8"][component], inputs)
+            found["activations"][component] = ranges_to_json(ranges)
+    return found
 
 
 def _report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from argus_edge.export.assembly import REPORT_FILE
 from argus_edge.export.components import by_component
 from argus_edge.export.package import PARITY_FRAMES, ExportSettings
 from argus_edge.export.trial import AGREEMENT_FACTOR, AGREEMENT_FRAMES
@@ -83,6 +84,9 @@ def _steps(
     yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
     if settings.max_drop < 1 and settings.precisions != ("fp32",):
         yield from _gate_steps(settings, images, measured_on)
+    yield "take the times of every graph on each engine" + (
+        ", and look at what rounding does to activations" if "int8" in settings.precisions else ""
+    )
     yield "write the package to a folder beside it, and give that its name when it is whole"
 
 
@@ -110,4 +114,5 @@ def _files(components: Sequence[str], precisions: Sequence[str], fastest: bool) 
         for precision in precisions:
             unsure = fastest and precision != "fp32"
             yield model_path(component, precision) + (", if that is the fastest" if unsure else "")
+    yield REPORT_FILE
     yield "golden/: a recorded input, and what torch answers to it"

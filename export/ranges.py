@@ -12,9 +12,8 @@ from typing import Final
 import numpy as np
 import onnx
 
-from argus_edge.export.parity import Array
 from argus_edge.export.rewrite import GraphView, copied
-from argus_edge.runtime.engines import default_threads, open_engine
+from argus_edge.runtime.engines import Array, default_threads, open_engine
 
 __all__ = ["ActivationRange", "Grid", "activation_ranges", "grids"]
 

@@ -108,8 +108,8 @@ def _latency(report: Mapping[str, JsonValue]) -> str:
         parts.append(f"<h3>{text(engine)}</h3>" + table(["graph [ms]", *names], rows))
     if not parts:
         return ""
-    machine = _dict(report.get("latency")).get("machine", "")
-    return f'<p class="note">Median of a run on {text(machine)}.</p>' + "".join(parts)
+    machine = _dict(_dict(report.get("latency")).get("machine"))
+    return '<p class="note">Median time of a run, on</p>' + facts(machine.items()) + "".join(parts)
 
 
 def _graphs(spec: PackageSpec, sizes: Sizes) -> str:

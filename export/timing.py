@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from argus_edge.spec import PRECISIONS, Precision
 
-__all__ = ["GAIN", "fastest", "interleaved", "median_ratio"]
+__all__ = ["GAIN", "Times", "fastest", "interleaved", "median_ratio"]
 
 WARM_UP: Final = 2  # runs
 GAIN: Final = 0.02  # what a lower precision has to gain over a higher one, of its time, to be worth it

@@ -67,7 +67,7 @@ REPORT: dict[str, Any] = {
     },
     "failures": ["int8: seg loses too much"],
     "latency": {
-        "machine": "two cores",
+        "machine": {"cpu": "two cores"},
         "median_ms": {
             "openvino": {"fp32": {"backbone": 40.0, "det": 10.0}, "int8": {"backbone": 20.0, "det": 9.0}}
         },
