@@ -29,8 +29,9 @@ demo: $(STAMP)
 	cd demo && argus-export --tasks det,seg --precision int8
 	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --score 0.35 --out .
 
+# A process of one thread on each core: on few cores threads that wait for one another cost more than they bring.
 test: lint
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile
 
 lint: $(STAMP)
 	ruff check .
