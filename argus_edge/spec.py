@@ -199,6 +199,14 @@ class PackageSpec:
         return tuple(p for p in PRECISIONS if all(p in have for have in each))
 
     @property
+    def target(self) -> str:
+        """The family of engines that the graphs were exported for, as the report says; "cpu" where it does
+        not.
+        """
+        target = self.report.get("target")
+        return target if isinstance(target, str) else "cpu"
+
+    @property
     def extra_inputs(self) -> dict[str, TensorSpec]:
         """Component -> its one input that is neither `input` nor a feature: persons, or another's image."""
         found = {}

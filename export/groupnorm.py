@@ -274,7 +274,8 @@ def _instance(w: _Writer) -> None:
     ones, zeros = np.ones(norm.groups, np.float32), np.zeros(norm.groups, np.float32)
     x = w.add("Reshape", norm.x, w.constant("groups", grouped), name="Groups")
     units = w.constant("ones", ones), w.constant("zeros", zeros)
-    x = w.add("InstanceNormalization", x, *units, name="InstanceNormalization", epsilon=norm.epsilon)
+    # An engine reckons the statistics in the type of x.
+    x = w.statistic("InstanceNormalization", x, *units, name="Normalised", epsilon=norm.epsilon)
     x = w.add("Reshape", x, w.constant("shape", np.array(norm.shape, np.int64)), name="Channels")
     x = w.add("Mul", x, w.by_channel("scale", norm.scale), name="Scale")
     w.add("Add", x, w.by_channel("shift", norm.shift), name="Shift", result=norm.y)

@@ -15,7 +15,7 @@ from argus_edge.export.engines import Graphs, answers_of
 from argus_edge.export.gate import Outcome, as_json, hold_gate, missed, missed_by
 from argus_edge.export.timing import fastest, median_ratio
 from argus_edge.export.trial import Trial
-from argus_edge.runtime.engines import Array, available_engines
+from argus_edge.runtime.engines import Array
 from argus_edge.spec import JsonValue, Precision
 
 __all__ = ["Judge"]
@@ -32,6 +32,7 @@ class Judge:
     frames: Sequence[Array]  # network inputs (1, H, W, 3) uint8
     reference: Sequence[Answers]  # what torch answers to them
     extra: Sequence[Extra]  # and what pose read of them
+    engines: Sequence[str]  # that graphs are judged on
     scratch: Path
     keep_failed: bool = False
     notify: Callable[[str], None] = lambda _: None
@@ -42,9 +43,9 @@ class Judge:
     failures: list[str] = field(default_factory=list)
 
     def check_parity(self, precision: Precision, graphs: Graphs) -> None:
-        """Compare graphs with torch on every engine of this machine."""
+        """Compare graphs with torch on every engine."""
         table: dict[str, JsonValue] = {}
-        for engine in (status.name for status in available_engines() if status.available):
+        for engine in self.engines:
             self.notify(f"parity of {precision} on {engine}")
             answers, _ = answers_of(
                 self.plan, graphs, precision, engine, self.frames, self.extra, self.scratch

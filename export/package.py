@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,12 @@ from argus_edge.export.components import Answers, Extra, Plan, PoseMode, in_sing
 from argus_edge.export.engines import Graphs
 from argus_edge.export.judge import Judge
 from argus_edge.export.latency import graph_times
-from argus_edge.export.precision import WeightBits, quantised_layers, recipe, to_fp16
-from argus_edge.export.quantisation import quantise
+from argus_edge.export.precision import WeightBits, quantised_layers, recipe, to_fp16, to_int8
+from argus_edge.export.quantisation import Quantiser, quantise
 from argus_edge.export.ranges import activation_ranges
 from argus_edge.export.report_page import ranges_to_json
-from argus_edge.export.targets import CPU
+from argus_edge.export.symmetric import SYMMETRIC_RECIPE, to_symmetric_int8
+from argus_edge.export.targets import CPU, Target
 from argus_edge.export.trace import OPSET
 from argus_edge.export.trial import AGREEMENT_FRAMES, Trial
 from argus_edge.package import ModelPackage
@@ -35,7 +37,7 @@ from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.checkpoint import CheckpointInfo
 
 PARITY_FRAMES: Final = 8
-TOOLS: Final = ("torch", "onnx", "onnxruntime", "openvino")
+TOOLS: Final = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt")
 
 Notify = Callable[[str], None]  # is told what begins
 
@@ -53,6 +55,7 @@ class ExportSettings:
     max_drop: float = 1.0  # share of its figure that a task may lose below fp32; 1: nothing is measured
     fastest: bool = False  # keep fp32 and, of `precisions`, the fastest that loses no more
     keep_failed: bool = False  # write what misses a bound too, and say so in the report
+    target: Target = CPU
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
@@ -79,9 +82,9 @@ def export(
 
     Tasks are measured on the images of `evaluation`, as far as these tell about them.
 
-    Raises ExportError, PackageError, and ParityError, unless failures are kept, when fp32 is off by more than
-    `parity.FP32_BOUND` on some engine, another precision is plainly broken (`parity.broken`), or a task loses
-    more in it than `settings` allow.
+    Raises ExportError (with all that does not fit `settings.target`), PackageError, and ParityError, unless
+    failures are kept, when fp32 is off by more than `parity.FP32_BOUND` on some engine, another precision is
+    plainly broken (`parity.broken`), or a task loses more in it than `settings` allow.
     """
     plan = make_plan(model, info, settings.tasks, settings.input, settings.pose, settings.persons, notify)
     frames = sample_evenly(calibration.images, PARITY_FRAMES)
@@ -89,8 +92,10 @@ def export(
     reference, extra = _reference(copy.deepcopy(model).double(), plan, frames)
     with tempfile.TemporaryDirectory(prefix="argus-export-") as folder:
         scratch = Path(folder)
-        judge = Judge(plan, frames, reference, extra, scratch, settings.keep_failed, notify)
-        fp32 = {name: CPU.spell(graph.model) for name, graph in plan.graphs.items()}
+        here = [status.name for status in available_engines() if status.available]
+        engines = [name for name in here if name in settings.target.engines]
+        judge = Judge(plan, frames, reference, extra, engines, scratch, settings.keep_failed, notify)
+        fp32 = {name: settings.target.spell(graph.model) for name, graph in plan.graphs.items()}
         variants: dict[Precision, Graphs] = {}
         if "fp32" in settings.precisions:  # before the long work, not after it
             judge.check_parity("fp32", fp32)
@@ -99,9 +104,10 @@ def export(
             notify("converting to fp16")
             variants["fp16"] = {name: to_fp16(graph) for name, graph in fp32.items()}
         if "int8" in settings.precisions:
-            variants["int8"] = quantise(plan, fp32, calibration, settings.weight_bits, scratch, notify)
+            variants["int8"] = quantise(plan, fp32, calibration, _quantiser(settings), scratch, notify)
+        for graphs in variants.values():
+            settings.target.check(graphs)
         samples = sample_evenly(calibration.images, AGREEMENT_FRAMES)
-        engines = [status.name for status in available_engines() if status.available]
         trial = Trial(plan, fp32, samples, evaluation, engines, settings.max_drop, scratch, notify, advance)
         if settings.max_drop < 1:
             variants = judge.hold_gate(trial, variants, give_up=settings.fastest)
@@ -115,7 +121,7 @@ def export(
         settings.name,
         plan,
         variants,
-        QuantizationSpec(recipe(settings.weight_bits), calibration.sha256, len(calibration.images)),
+        QuantizationSpec(_recipe(settings), calibration.sha256, len(calibration.images)),
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
         {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
     )
@@ -132,6 +138,16 @@ def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[
         reference.append(in_single(answers))
         extra.append(used)
     return reference, extra
+
+
+def _quantiser(settings: ExportSettings) -> Quantiser:
+    if settings.target.symmetric:
+        return to_symmetric_int8
+    return partial(to_int8, weight_bits=settings.weight_bits)
+
+
+def _recipe(settings: ExportSettings) -> str:
+    return SYMMETRIC_RECIPE if settings.target.symmetric else recipe(settings.weight_bits)
 
 
 def _findings(
@@ -167,7 +183,8 @@ def _report(
 ) -> dict[str, JsonValue]:
     report: dict[str, JsonValue] = {
         "command": settings.command,
-        "opset": OPSET,
+        "target": settings.target.name,
+        "opset": settings.target.opset or OPSET,
         "tools": {name: version for name in TOOLS if (version := installed_version(name)) is not None},
         "checkpoint": {"variant": info.variant, "command": info.command, "metrics": dict(info.metrics)},
         "parity": {

@@ -29,7 +29,8 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from argus_edge.errors import ExportError, first_line
 from argus_edge.export.groupnorm import STATISTICS
-from argus_edge.export.rewrite import copied
+from argus_edge.export.rewrite import copied, sort_nodes
+from argus_edge.export.sampling import PLACES
 from argus_edge.spec import PERSONS_TENSOR
 
 WeightBits = Literal[7, 8]
@@ -69,7 +70,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     blocked = [
         node.name
         for node in model.graph.node
-        if STATISTICS in node.name or (regions and node.name.startswith("graph/"))
+        if STATISTICS in node.name or PLACES in node.name or (regions and node.name.startswith("graph/"))
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constants below half precision's smallest become that
@@ -82,6 +83,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     if regions:
         _uncast(converted, PERSONS_TENSOR)
+    sort_nodes(converted.graph)  # casts were added at the end
     return converted
 
 
@@ -105,12 +107,18 @@ def recipe(weight_bits: WeightBits) -> str:
 
 
 def to_int8(
-    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]], weight_bits: WeightBits = 7
+    model: onnx.ModelProto,
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    weight_bits: WeightBits = 7,
+    activations: QuantType = QuantType.QUInt8,
+    options: Mapping[str, Any] = OPTIONS,
 ) -> onnx.ModelProto:
-    """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised.
+    """`samples` gives the graph's inputs once per image; `options` are those of ONNX Runtime's quantizer.
 
     Weights of 7 bits, which lie in int8 too, are for CPUs without VNNI: these add two products of 8 bits in a
     16-bit register, where they may overflow. Others lose 0.2 dB by it (docs/quantisation.md).
+
+    Raises ExportError when it cannot be quantised.
     """
     excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
     with tempfile.TemporaryDirectory() as folder:
@@ -126,11 +134,11 @@ def to_int8(
                 op_types_to_quantize=QUANTIZED,
                 per_channel=True,
                 reduce_range=weight_bits == 7,
-                activation_type=QuantType.QUInt8,
+                activation_type=activations,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=excluded,
                 calibrate_method=CalibrationMethod.MinMax,
-                extra_options=OPTIONS,
+                extra_options=dict(options),
             )
         except Exception as error:  # ONNX Runtime raises whatever its steps raise
             raise ExportError(f"{model.graph.name}: quantisation failed: {first_line(error)}") from error
@@ -163,7 +171,7 @@ def _merge_twins(model: onnx.ModelProto) -> None:
 
 
 def int8_products(model: onnx.ModelProto) -> list[str]:
-    """The names of the products whose constant weights are in int8, in the order of the graph."""
+    """The names of the products whose weights are stored in int8, in the order of the graph."""
     constants = {tensor.name for tensor in model.graph.initializer}
     weights = {
         node.output[0]
@@ -175,13 +183,16 @@ def int8_products(model: onnx.ModelProto) -> list[str]:
 
 def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
     """(products with constant weights in int8, all of them); the statistics of norms do not count."""
+    produced = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
-    floats = [
-        node for node in model.graph.node
-        if node.op_type in QUANTIZED and node.input[1] in constants and STATISTICS not in node.name
-    ]  # fmt: skip
-    done = len(int8_products(model))
-    return done, done + len(floats)
+    done = total = 0
+    for node in model.graph.node:
+        if node.op_type in QUANTIZED and STATISTICS not in node.name:
+            weight = produced.get(node.input[1])
+            dequantised = weight is not None and weight.op_type == "DequantizeLinear"
+            done += dequantised
+            total += dequantised or node.input[1] in constants
+    return done, total
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from argus_edge.export.assembly import REPORT_FILE
 from argus_edge.export.components import by_component
 from argus_edge.export.package import PARITY_FRAMES, ExportSettings
+from argus_edge.export.targets import CPU, TENSORRT, Target
 from argus_edge.export.trial import AGREEMENT_FACTOR, AGREEMENT_FRAMES
 from argus_edge.package import model_path
 from argus_edge.package.format import MANIFEST_FILE, component_path
-from argus_edge.runtime.engines import available_engines
-from argus_edge.spec import BACKBONE, TaskEntry
+from argus_edge.runtime.engines import available_engines, engine_status
+from argus_edge.runtime.engines.tensorrt_options import BuildOptions, trtexec_command
+from argus_edge.spec import BACKBONE, Precision, TaskEntry
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,30 @@ def preview(
     )
 
 
+def device_steps(
+    target: Target, package: Path, components: Sequence[str], precisions: Sequence[Precision]
+) -> tuple[str, ...]:
+    """What is left to do where the package will run, for people; nothing for engines that build nothing."""
+    if target is not TENSORRT:
+        return ()
+    status = engine_status(target.name)
+    here = f"TensorRT {status.version} is here" if status.available else f"not done here: {status.reason}"
+    commands = []
+    for precision in precisions:
+        for component in components:
+            model, plan = package / model_path(component, precision), f"{component}-{precision}.plan"
+            commands.append(trtexec_command(model, plan, precision, BuildOptions()))
+    return (
+        f"what remains, on the device that will run it ({here})",
+        f"  1. copy {package} there; argus-doctor has to list tensorrt with a version",
+        f"  2. argus-doctor {package}: builds the engines of {precisions[0]} and compares them with torch",
+        f"  3. argus-run {package}: builds those of the precision that it runs",
+        "  to build them by hand, or to time each alone, with TensorRT 10:",
+        *(f"     {shlex.join(command)}" for command in commands),
+        "  TensorRT 11 takes the same; --stronglyTyped is all it knows, and --fp16, --int8, --best are gone",
+    )
+
+
 def components_of(entries: Mapping[str, TaskEntry]) -> tuple[str, ...]:
     """The components of a package in the order in which they are traced."""
     names = [BACKBONE]
@@ -68,7 +96,10 @@ def _steps(
         f"with torch"
     )
     names = ", ".join(components)
-    yield f"trace {names}: one ONNX graph each, so that decoders can run at rates of their own"
+    yield (
+        f"trace {names}: one ONNX graph each, so that decoders can run at rates of their own, spelled for "
+        f"{settings.target.name}"
+    )
     yield "let torch answer in double precision, which the graphs are compared with"
     if "fp16" in settings.precisions:
         yield "convert to fp16, but for what overflows or loses places there"
@@ -77,8 +108,12 @@ def _steps(
             "quantise to int8, component by component, each on what the quantised ones before it give, as "
             "that is what it will read"
         )
-    engines = [status for status in available_engines() if status.available]
-    missing = [f"{status.name} ({status.reason})" for status in available_engines() if not status.available]
+    target = settings.target
+    if target is not CPU:
+        yield f"check every operation, type and Q/DQ against what {target.name} is published to read"
+    wanted = [status for status in available_engines() if status.name in target.engines]
+    engines = [status for status in wanted if status.available]
+    missing = [f"{status.name} ({status.reason})" for status in wanted if not status.available]
     here = ", ".join(f"{status.name} {status.version}" for status in engines) or "no engine: none is here"
     apart = f"; not on {', '.join(missing)}" if missing else ""
     yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
@@ -101,7 +136,7 @@ def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str
             f"look how far answers to {count} of the images are from those in fp32, for want of labels "
             f"(--eval-data): {least} what is off by more than {limit:.2%}"
         )
-    if "int8" in settings.precisions:
+    if "int8" in settings.precisions and not settings.target.symmetric:
         yield "where int8 is, return layers to float, the costliest first, until it is not"
     if settings.fastest:
         yield "measure whole frames, and keep fp32 and the fastest of those left"

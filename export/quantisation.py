@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+import onnx
 
 from argus_edge.export.calibration import CalibrationSet
 from argus_edge.export.components import Answers, Extra, Plan
 from argus_edge.export.engines import Graphs, opened
-from argus_edge.export.precision import WeightBits, to_int8
 from argus_edge.runtime.engines import Array
 from argus_edge.spec import TensorSpec
 
-__all__ = ["quantise"]
+__all__ = ["Quantiser", "quantise"]
+
+# (float graph, its inputs once for each image) -> the same in int8
+Quantiser: TypeAlias = Callable[[onnx.ModelProto, Iterable[Mapping[str, Array]]], onnx.ModelProto]
 
 IN_MEMORY: Final = 2**30  # [bytes] that the features of one level may take; beyond, a file holds them
 
@@ -25,11 +28,11 @@ def quantise(
     plan: Plan,
     original: Graphs,
     calibration: CalibrationSet,
-    weight_bits: WeightBits,
+    quantiser: Quantiser,
     scratch: Path,
     notify: Callable[[str], None],
 ) -> Graphs:
-    """The graphs `original` of `plan` in int8.
+    """The graphs `original` of `plan` in int8, each made so by `quantiser`.
 
     Features of all images are kept between component and component in half precision: of nano at 320 px
     3.3 MB an image.
@@ -43,7 +46,7 @@ def quantise(
         frames = zip(calibration.images, answers, extra, strict=True)
         inputs = [plan.inputs(component, image, known, used) for image, known, used in frames]
         notify(f"quantising {component}")
-        graphs[component] = to_int8(graph, map(_in_single, inputs), weight_bits)
+        graphs[component] = quantiser(graph, map(_in_single, inputs))
         if component not in read:
             continue
         notify(f"answers of the quantised {component}")

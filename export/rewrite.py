@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "drop_unread",
     "float_shapes",
     "replace_nodes",
+    "sort_nodes",
 ]
 
 
@@ -84,18 +86,20 @@ class NodeWriter:
     """Collects nodes that take the place of others, and the constants they read.
 
     Tensors are named after `result`, the last of them; nodes after the module that `first`, the first of
-    those that go, came from.
+    those that go, came from, and `suffix`, which tells several of one module apart.
     """
 
-    def __init__(self, result: str, first: NodeProto) -> None:
+    def __init__(self, result: str, first: NodeProto, suffix: str = "") -> None:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, NDArray[Any]] = {}
         self._result, self._path = result, (first.name or result).partition("/")[0]
+        self._suffix = suffix
 
     def add(self, operation: str, *inputs: str, name: str, result: str = "", **attributes: Any) -> str:
-        """One node, called PATH/`name`; the name of its result, which is `result` where that is given."""
+        """One node, called PATH/`name`SUFFIX; the name of its result, `result` where that is given."""
         output = result or f"{self._result}/{name}"
-        node = helper.make_node(operation, list(inputs), [output], f"{self._path}/{name}", **attributes)
+        called = f"{self._path}/{name}{self._suffix}"
+        node = helper.make_node(operation, list(inputs), [output], called, **attributes)
         self.nodes.append(node)
         return output
 
@@ -156,6 +160,26 @@ def drop_unread(graph: onnx.GraphProto) -> None:
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in wanted:
             del graph.initializer[index]
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put every node behind those whose results it reads, as ONNX asks for, and else keep their order."""
+    nodes = [copied(node) for node in graph.node]
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    waits_for = [{maker[name] for name in node.input if name in maker} for node in nodes]
+    readers: dict[int, list[int]] = defaultdict(list)
+    for index, sources in enumerate(waits_for):
+        for source in sources:
+            readers[source].append(index)
+    ready = [index for index, sources in enumerate(waits_for) if not sources]
+    del graph.node[:]
+    while ready:
+        index = heappop(ready)
+        graph.node.append(nodes[index])
+        for reader in readers[index]:
+            waits_for[reader].discard(index)
+            if not waits_for[reader]:
+                heappush(ready, reader)
 
 
 def copied(original: Proto) -> Proto:

@@ -7,7 +7,7 @@ spelled with Gather, which every engine has.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
@@ -15,9 +15,11 @@ from onnx import NodeProto, TensorProto
 
 from argus_edge.export.rewrite import NodeWriter, Replacement, attribute, float_shapes, replace_nodes
 
-__all__ = ["Sampling", "SamplingForm", "find_samplings", "spell_samplings"]
+__all__ = ["PLACES", "Sampling", "SamplingForm", "find_samplings", "spell_samplings"]
 
 SamplingForm = Literal["gridsample", "gather"]
+
+PLACES: Final = "/SamplingPlaces"  # in the names of nodes that reckon in pixels, which half precision cannot
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def spell_samplings(model: onnx.ModelProto, form: SamplingForm) -> int:
     if form == "gridsample":
         return len(found)
     replacements = []
-    for sampling in found:
-        writer = NodeWriter(sampling.node.output[0], sampling.node)
+    for index, sampling in enumerate(found):
+        writer = NodeWriter(sampling.node.output[0], sampling.node, f"_{index}")
         _gather(writer, sampling)
         replacements.append(Replacement([sampling.node], writer.nodes, writer.constants))
     replace_nodes(model.graph, replacements)
@@ -111,17 +113,21 @@ def _neighbours(w: NodeWriter, grid: str, axis: int, size: int) -> _Neighbours:
     What lies beyond the rim is nothing, as the rim is, and moved there.
     """
     of = "XY"[axis]
-    place = w.add("Gather", grid, w.constant(f"axis{of}", np.array(axis, np.int64)), name=of, axis=3)
-    place = w.add("Mul", place, w.constant(f"scale{of}", np.float32(size / 2)), name=f"Scaled{of}")
-    place = w.add("Add", place, w.constant(f"centre{of}", np.float32((size + 1) / 2)), name=f"Pixels{of}")
-    place = w.add("Max", place, w.constant(f"first{of}", np.float32(0)), name=f"FromRim{of}")
-    place = w.add("Min", place, w.constant(f"last{of}", np.float32(size + 1)), name=f"ToRim{of}")
-    floor = w.add("Floor", place, name=f"Floor{of}")
-    share = w.add("Sub", place, floor, name=f"Share{of}")
+
+    def node(operation: str, *inputs: str, name: str, **attributes: Any) -> str:
+        return w.add(operation, *inputs, name=f"{PLACES[1:]}{name}{of}", **attributes)
+
+    place = node("Gather", grid, w.constant(f"axis{of}", np.array(axis, np.int64)), name="Places", axis=3)
+    place = node("Mul", place, w.constant(f"scale{of}", np.float32(size / 2)), name="Scaled")
+    place = node("Add", place, w.constant(f"centre{of}", np.float32((size + 1) / 2)), name="Pixels")
+    place = node("Max", place, w.constant(f"first{of}", np.float32(0)), name="FromRim")
+    place = node("Min", place, w.constant(f"last{of}", np.float32(size + 1)), name="ToRim")
+    floor = node("Floor", place, name="Floor")
+    share = node("Sub", place, floor, name="Share")
     share = w.add("Unsqueeze", share, w.constant("channels", np.array([3], np.int64)), name=f"Mix{of}")
-    near = w.add("Cast", floor, name=f"Near{of}", to=TensorProto.INT32)
-    following = w.add("Add", near, w.constant("one", np.array(1, np.int32)), name=f"Following{of}")
-    far = w.add("Min", following, w.constant(f"rim{of}", np.array(size + 1, np.int32)), name=f"Far{of}")
+    near = node("Cast", floor, name="Near", to=TensorProto.INT32)
+    following = node("Add", near, w.constant("one", np.array(1, np.int32)), name="Following")
+    far = node("Min", following, w.constant(f"rim{of}", np.array(size + 1, np.int32)), name="Far")
     return _Neighbours(near, far, share)
 
 

@@ -46,8 +46,8 @@ class Runtime:
 
     Args:
         package: path of a `NAME.argus` folder, or a package that is open already.
-        engine: "openvino", "onnxruntime", or "auto" for the first of them that is installed; `why` tells why
-            those before it were not taken.
+        engine: "tensorrt", "openvino", "onnxruntime", or "auto" for the first of them that is installed and
+            serves the package; `why` tells why those before it were not taken.
         precision: "fp32", "fp16" or "int8", of those the package holds; by default the lowest, which is the
             fastest.
         tasks: the tasks to run on every frame, by default all of the package.
@@ -90,7 +90,7 @@ class Runtime:
         self.precision: Final = _choose_precision(spec, precision)
         self.threads: Final = default_threads() if threads is None else threads
         self.score_threshold: Final = score_threshold
-        status, self._why = choose_engine(engine)
+        status, self._why = choose_engine(engine, spec.target)
         self._status: Final[EngineStatus] = status
         self._lock = threading.Lock()
         self._closed = False

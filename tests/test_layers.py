@@ -19,7 +19,8 @@ PLACES = {
     "timm": ("train/model/backbone.py",),
     "onnxruntime": ("runtime/engines/onnxruntime_engine.py", "export/"),  # export: its quantizer
     "openvino": ("runtime/engines/openvino_engine.py",),
-    "tensorrt": ("runtime/engines/",),
+    "tensorrt": ("runtime/engines/tensorrt_engine.py", "runtime/engines/tensorrt_builder.py"),
+    "cuda": ("runtime/engines/cuda_memory.py",),
     "nncf": ("export/",),
     "onnx": ("export/",),
     "pycocotools": ("train/metrics/", "train/data/readers/masks.py", "train/data/layouts/coco.py"),

@@ -60,7 +60,8 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.components import entries_of
     from argus_edge.export.evaluation import find_evaluation
     from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
-    from argus_edge.export.preview import preview
+    from argus_edge.export.preview import components_of, device_steps, preview
+    from argus_edge.export.targets import TARGETS
     from argus_edge.export.trial import AGREEMENT_FRAMES
     from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
     from argus_edge.train.recipe import smallest_size
@@ -94,8 +95,10 @@ def run(arguments: Sequence[str]) -> int:
         max_drop=options.max_drop,
         fastest=options.precision == AUTO,
         keep_failed=options.keep_failed,
+        target=TARGETS[options.target],
     )
     entries = entries_of(info, tasks, options.pose)
+    remaining = device_steps(settings.target, out, components_of(entries), precisions)
     _load_readers((options.calibration, *options.eval_data))
     source = find_calibration(options.calibration, tasks)
     with tempfile.TemporaryDirectory(prefix="argus-export-scenes-") as cache:
@@ -103,7 +106,8 @@ def run(arguments: Sequence[str]) -> int:
         evaluation = find_evaluation(options.eval_data, classes, options.eval_images, Path(cache))
         if options.dry_run:
             measured_on = [each.title for each in evaluation]
-            print(_told(out, preview(settings, entries, count, source.title, measured_on)))
+            told = _told(out, preview(settings, entries, count, source.title, measured_on))
+            print("\n".join([told, *remaining]))
             return 0
         with _progress() as (notify, advance):
             notify(f"{count} calibration images")
@@ -113,7 +117,10 @@ def run(arguments: Sequence[str]) -> int:
             package = export(
                 model, info, settings, images, out, options.overwrite, notify, advance, evaluation
             )
-    print(json.dumps(package.spec.report, indent=2) if options.json else _summary(package))
+    if options.json:
+        print(json.dumps(package.spec.report, indent=2))
+    else:
+        print("\n".join([_summary(package), *remaining]))
     failures = list(failure_lines(package.spec.report))
     for failure in failures:
         _warn(failure)
@@ -144,6 +151,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="fp32",
         help="comma-separated of fp32, fp16, int8, or auto: fp32 and the fastest on this machine that keeps "
         "the gate (default: %(default)s)",
+    )
+    add(
+        "--target",
+        choices=("cpu", "tensorrt"),
+        default="cpu",
+        help="engines that the graphs are spelled and typed for (default: %(default)s)",
     )
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")

@@ -20,10 +20,18 @@ from typing import Any, Final, NoReturn
 import argus_edge
 from argus_edge.command import run_command
 from argus_edge.package import ModelPackage
-from argus_edge.runtime.engines import available_engines
+from argus_edge.runtime.engines import available_engines, unsuited
 from argus_edge.runtime.machine import installed_version, this_machine
 
-LIBRARIES: Final = ("numpy", "opencv-python", "opencv-python-headless", "openvino", "onnxruntime")
+LIBRARIES: Final = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "openvino",
+    "onnxruntime",
+    "tensorrt",
+    "cuda-bindings",
+)
 
 
 def main() -> NoReturn:
@@ -68,7 +76,8 @@ def _examine_package(package: ModelPackage, engines: list[dict[str, Any]]) -> di
     golden = package.spec.golden
     errors = {}
     for engine in engines:
-        if golden is not None and engine["available"]:
+        serves = engine["available"] and not unsuited(engine["name"], package.spec.target)
+        if golden is not None and serves:
             with Runtime(package, engine=engine["name"], precision=golden.precision) as runtime:
                 errors[engine["name"]] = runtime.golden_errors()
     return {

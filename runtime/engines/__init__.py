@@ -23,6 +23,7 @@ from argus_edge.spec import Precision
 if TYPE_CHECKING:
     from argus_edge.runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
     from argus_edge.runtime.engines.openvino_engine import OpenVINOEngine
+    from argus_edge.runtime.engines.tensorrt_engine import TensorRTEngine
 
 Array: TypeAlias = NDArray[Any]
 
@@ -77,8 +78,20 @@ def available_engines() -> list[EngineStatus]:
     return [engine_status(name) for name in ENGINES]
 
 
-def choose_engine(name: str) -> tuple[EngineStatus, tuple[str, ...]]:
+def unsuited(name: str, target: str) -> str | None:
+    """Why an engine does not serve packages exported for `target`; None when it does.
+
+    CPU engines run what is spelled for TensorRT as well.
+    """
+    if name == "tensorrt" and target != name:
+        return f"the package is for {target}; export it with --target tensorrt"
+    return None
+
+
+def choose_engine(name: str, target: str = "tensorrt") -> tuple[EngineStatus, tuple[str, ...]]:
     """Turn "auto" or a name into an engine that this machine has.
+
+    `target` is what a package was exported for: "auto" passes over an engine that does not serve it.
 
     Returns its status and, for each engine that `auto` passed over, a line "name: reason"; then one with the
     note of the engine taken, if it has one. Raises EngineMissingError, with the pip line that helps, when the
@@ -87,11 +100,14 @@ def choose_engine(name: str) -> tuple[EngineStatus, tuple[str, ...]]:
     why: list[str] = []
     for candidate in ENGINES if name == "auto" else (name,):
         status = engine_status(candidate)
+        reason = status.reason
         if status.available:
-            return status, (*why, *([f"{candidate}: {status.note}"] if status.note else ()))
+            reason = unsuited(candidate, target) if name == "auto" else None
+            if reason is None:
+                return status, (*why, *([f"{candidate}: {status.note}"] if status.note else ()))
         if name != "auto":
-            raise EngineMissingError(f"engine '{name}': {status.reason}")
-        why.append(f"{candidate}: {status.reason}")
+            raise EngineMissingError(f"engine '{name}': {reason}")
+        why.append(f"{candidate}: {reason}")
     raise EngineMissingError(
         "no engine to run a model package is installed; install one: pip install 'argus-edge[openvino]' "
         "or pip install 'argus-edge[onnxruntime]'"
@@ -102,7 +118,7 @@ def open_engine(name: str, model_file: Path, *, threads: int, precision: Precisi
     """Load one network file.
 
     Args:
-        name: "openvino" or "onnxruntime".
+        name: "tensorrt", "openvino" or "onnxruntime".
         model_file: ONNX file.
         threads: CPU threads for one run, at least 1.
         precision: what the file was exported for. "fp32" is computed in float32; with "fp16" and "int8" an
@@ -123,7 +139,7 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _engine_class(name: str) -> type[OpenVINOEngine] | type[OnnxRuntimeEngine]:
+def _engine_class(name: str) -> type[TensorRTEngine] | type[OpenVINOEngine] | type[OnnxRuntimeEngine]:
     match name:
         case "openvino":
             from argus_edge.runtime.engines.openvino_engine import OpenVINOEngine
@@ -134,5 +150,7 @@ def _engine_class(name: str) -> type[OpenVINOEngine] | type[OnnxRuntimeEngine]:
 
             return OnnxRuntimeEngine
         case "tensorrt":
-            raise EngineMissingError("not in this version yet; use openvino or onnxruntime")
+            from argus_edge.runtime.engines.tensorrt_engine import TensorRTEngine
+
+            return TensorRTEngine
     raise EngineError(f"unknown engine '{name}'; expected auto, {', '.join(ENGINES)}")

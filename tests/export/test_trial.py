@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from argus_edge.export.components import Plan
 from argus_edge.export.engines import Graphs
 from argus_edge.export.evaluation import find_evaluation
 from argus_edge.export.judge import Judge
+from argus_edge.export.precision import to_int8
 from argus_edge.export.quantisation import quantise
 from argus_edge.export.sensitivity import layers_of
 from argus_edge.export.timing import GAIN, fastest, interleaved
@@ -56,7 +58,7 @@ def images(plan: Plan) -> CalibrationSet:
 def int8(
     plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Graphs:
-    return quantise(plan, fp32, images, 7, tmp_path_factory.mktemp("features"), lambda _: None)
+    return quantise(plan, fp32, images, to_int8, tmp_path_factory.mktemp("features"), lambda _: None)
 
 
 def trial_of(
@@ -79,7 +81,7 @@ def test_features_beyond_memory_are_kept_in_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("argus_edge.export.quantisation.IN_MEMORY", 0)
-    again = quantise(plan, fp32, images, 7, tmp_path, lambda _: None)
+    again = quantise(plan, fp32, images, to_int8, tmp_path, lambda _: None)
     assert len(list(tmp_path.glob("features-*"))) == 4  # F0 to F3
     assert {name: graph.SerializeToString() for name, graph in again.items()} == {
         name: graph.SerializeToString() for name, graph in int8.items()
@@ -91,7 +93,7 @@ def test_weights_of_seven_bits_stay_in_half_the_range(
 ) -> None:
     most = []
     for bits in (7, 8):
-        graphs = quantise(plan, fp32, images, bits, tmp_path, lambda _: None)
+        graphs = quantise(plan, fp32, images, partial(to_int8, weight_bits=bits), tmp_path, lambda _: None)
         weights = [
             onnx.numpy_helper.to_array(tensor)
             for graph in graphs.values()
@@ -141,7 +143,7 @@ def test_layers_are_returned_until_nothing_is_lost(
     plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
     trial = trial_of(plan, fp32, images, tmp_path, 0.0)
-    judge = Judge(plan, (), (), (), tmp_path)
+    judge = Judge(plan, (), (), (), (), tmp_path)
     kept = judge.hold_gate(trial, {"fp32": fp32, "int8": int8}, give_up=False)
     assert list(kept) == ["fp32", "int8"]
     assert all(loss.loss == 0 for loss in trial.measure("int8", kept["int8"]).values())
@@ -162,12 +164,12 @@ def test_a_precision_that_cannot_keep_the_gate(
 ) -> None:
     """int8 graphs in the place of fp16, of which no layer can be returned."""
     trial = trial_of(plan, fp32, images, tmp_path, 0.0)
-    judge = Judge(plan, (), (), (), tmp_path)
+    judge = Judge(plan, (), (), (), (), tmp_path)
     with pytest.raises(ParityError, match=r"fp16: det \(.*differs from fp32 by .*; no package was written"):
         judge.hold_gate(trial, {"fp16": int8}, give_up=False)
     assert judge.hold_gate(trial, {"fp32": fp32, "fp16": int8}, give_up=True) == {"fp32": fp32}
     assert not judge.failures
-    keeping = Judge(plan, (), (), (), tmp_path, keep_failed=True)
+    keeping = Judge(plan, (), (), (), (), tmp_path, keep_failed=True)
     assert list(keeping.hold_gate(trial, {"fp16": int8}, give_up=False)) == ["fp16"]
     assert len(keeping.failures) == 1
 
@@ -175,7 +177,7 @@ def test_a_precision_that_cannot_keep_the_gate(
 def test_the_fastest_precision_stays_beside_fp32(
     plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
-    judge = Judge(plan, (), (), (), tmp_path)
+    judge = Judge(plan, (), (), (), (), tmp_path)
     kept = judge.choose(trial_of(plan, fp32, images, tmp_path, 1.0), {"fp32": fp32, "int8": int8})
     assert judge.choice["precision"] in kept
     assert "fp32" in kept

@@ -240,7 +240,7 @@ def test_a_hostile_source_is_one_line(
         (("--source", "image.png", "--tasks", "det,pose"), "has no task 'pose'; it has: det, seg, depth"),
         (("--source", "image.png", "--tasks", "det,dept"), "unknown task 'dept'"),
         (("--source", "image.png", "--precision", "int8"), "it has: fp32"),
-        (("--source", "image.png", "--engine", "tensorrt"), "not in this version yet"),
+        (("--source", "image.png", "--engine", "tensorrt"), "tensorrt is not installed"),
         (("--source", "image.png", "--score", "7"), "[0, 1]"),
         (("--source", "image.png", "--out", "image.png"), "image.png"),
         (("--source", "image.png", "--show"), "--show needs a display"),
@@ -293,7 +293,11 @@ def test_the_doctor_tells_what_there_is(tmp_path: Path, tiny_package: ModelPacka
 
     page = _start("doctor", cwd=tmp_path)
     assert page.returncode == 0, page.stderr
-    for told in (facts["argus_edge"], facts["machine"]["cpu"], "tensorrt     missing: not in this version"):
+    for told in (
+        facts["argus_edge"],
+        facts["machine"]["cpu"],
+        "tensorrt     missing: tensorrt is not installed",
+    ):
         assert told in page.stdout
 
 

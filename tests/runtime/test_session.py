@@ -197,7 +197,7 @@ def test_what_is_not_an_image_is_refused_and_the_next_frame_goes_on(
         ({"tasks": "det"}, InputError, "sequence"),
         ({"precision": "int8"}, InputError, "no precision 'int8'; it has: fp32"),
         ({"engine": "cuda"}, EngineError, "unknown engine 'cuda'"),
-        ({"engine": "tensorrt"}, EngineMissingError, "not in this version"),
+        ({"engine": "tensorrt"}, EngineMissingError, "tensorrt is not installed"),
         ({"threads": 0}, InputError, "at least 1"),
         ({"score_threshold": 2.0}, InputError, r"\[0, 1\]"),
     ],

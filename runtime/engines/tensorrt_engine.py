@@ -1,0 +1,152 @@
+"""TensorRT on the first CUDA device; it and the builder are the only files that import tensorrt.
+
+Engines are built where they run, once, and kept (`plan_cache`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from argus_edge.dependencies import require
+from argus_edge.errors import EngineError, EngineMissingError
+from argus_edge.runtime.engines.cuda_memory import Buffer, Cuda
+from argus_edge.runtime.engines.plan_cache import Identity, PlanCache, cache_folder, graph_hash
+from argus_edge.runtime.engines.tensorrt_builder import build_engine, make_logger
+from argus_edge.runtime.engines.tensorrt_options import BuildOptions, options_from_environment
+from argus_edge.spec import Precision
+
+if TYPE_CHECKING:
+    from argus_edge.runtime.engines import Array
+
+OLDEST: Final = (10, 3)
+_log: Final = logging.getLogger(__name__)
+
+
+class TensorRTEngine:
+    """One ONNX file, built for this device and loaded. Outputs are the engine's own pinned memory.
+
+    Building takes minutes, and is told, with the reason, as a warning of this module's logger.
+    """
+
+    def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
+        del threads  # of the CPU
+        self._model_file = model_file
+        self._trt: Final[Any] = require("tensorrt", "tensorrt")
+        self._cuda: Final = Cuda()
+        self._logger: Final = make_logger(self._trt)
+        self._inputs: dict[str, Buffer] = {}
+        self._outputs: dict[str, Buffer] = {}
+        self._stream: Any = None
+        self._context: Any = None
+        self._engine: Any = self._load(precision, options_from_environment())
+        try:
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise EngineError(f"{model_file}: TensorRT cannot run it: {self._logger.last()}")
+            self._allocate()
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def version() -> str:
+        """The version of the library. Raises EngineMissingError, with what helps, where there is none of use,
+        or no device.
+        """
+        version = str(require("tensorrt", "tensorrt").__version__)
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            raise EngineMissingError(f"TensorRT {version} is too old; 10.3 (JetPack 6) or later is needed")
+        try:
+            Cuda().device()
+        except EngineMissingError:
+            raise
+        except EngineError as error:
+            raise EngineMissingError(f"TensorRT {version} finds no device: {error}") from error
+        return version
+
+    @staticmethod
+    def note() -> str | None:
+        """Nothing keeps it from being as fast as it can be."""
+        return None
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine.run`."""
+        if self._context is None:
+            raise EngineError(f"{self._model_file}: the engine was closed")
+        if inputs.keys() != self._inputs.keys():
+            raise EngineError(f"{self._model_file}: needs {sorted(self._inputs)}, was given {sorted(inputs)}")
+        for name, buffer in self._inputs.items():
+            values = inputs[name]
+            if values.shape != buffer.values.shape or values.dtype != buffer.values.dtype:
+                raise EngineError(
+                    f"{self._model_file}: {name} is {buffer.values.dtype} {buffer.values.shape}, was given "
+                    f"{values.dtype} {values.shape}"
+                )
+            np.copyto(buffer.values, values)
+            buffer.upload(self._stream)
+        if not self._context.execute_async_v3(stream_handle=int(self._stream)):
+            raise EngineError(f"{self._model_file}: TensorRT failed to run it: {self._logger.last()}")
+        for buffer in self._outputs.values():
+            buffer.download(self._stream)
+        self._cuda.wait(self._stream)
+        return {name: buffer.values for name, buffer in self._outputs.items()}
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._context = self._engine = None  # in this order: the context belongs to the engine
+        for buffer in (*self._inputs.values(), *self._outputs.values()):
+            buffer.free()
+        self._inputs, self._outputs = {}, {}
+        if self._stream is not None:
+            self._cuda.destroy(self._stream)
+            self._stream = None
+
+    def _load(self, precision: Precision, options: BuildOptions) -> Any:
+        """The engine from the cache, or built."""
+        device = self._cuda.device()
+        identity = Identity(
+            graph_hash(self._model_file), precision, str(self._trt.__version__), device.name,
+            device.compute_capability, device.driver, " ".join(options.flags()),
+        )  # fmt: skip
+        cache = PlanCache(cache_folder())
+        plan, reason = cache.load(identity)
+        engine = self._deserialize(plan, options) if plan is not None else None
+        if engine is None:
+            reason = reason or f"the one in {cache.folder} does not load: {self._logger.last()}"
+            _log.warning(
+                "%s: building its TensorRT engine, which takes minutes: %s", self._model_file, reason
+            )
+            plan = build_engine(self._model_file, precision, options, cache.timing_file(identity))
+            engine = self._deserialize(plan, options)
+            if engine is None:
+                raise EngineError(
+                    f"{self._model_file}: TensorRT cannot load what it built: {self._logger.last()}"
+                )
+            cache.store(identity, plan)
+        return engine
+
+    def _deserialize(self, plan: bytes, options: BuildOptions) -> Any:
+        """None where TensorRT does not take it."""
+        self._runtime = self._trt.Runtime(self._logger)  # engines need theirs as long as they live
+        if options.version_compatible:  # such an engine brings code along, and this user built it
+            self._runtime.engine_host_code_allowed = True
+        return self._runtime.deserialize_cuda_engine(plan)
+
+    def _allocate(self) -> None:
+        """Memory for every tensor at the boundary, at an address of its own."""
+        trt, engine = self._trt, self._engine
+        self._stream = self._cuda.stream()
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+            shape = tuple(engine.get_tensor_shape(name))
+            if min(shape, default=1) < 1:
+                raise EngineError(f"{self._model_file}: {name} has the shape {shape}, which is not fixed")
+            buffer = Buffer(self._cuda, shape, np.dtype(trt.nptype(engine.get_tensor_dtype(name))))
+            kind = self._inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else self._outputs
+            kind[name] = buffer
+            if not self._context.set_tensor_address(name, buffer.device_pointer):
+                raise EngineError(f"{self._model_file}: TensorRT takes no address for {name}")

@@ -1,0 +1,32 @@
+"""TensorRT and CUDA as far as they can be stood in for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FAKES = Path(__file__).with_name("fakes")
+
+
+def _loaded() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    """Puts stand-ins for tensorrt and cuda.bindings where they are imported from, here and in processes that
+    are started, and gives the latter; the cache of built engines is a folder of its own.
+    """
+    for name in _loaded():
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setenv("PYTHONPATH", str(FAKES))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield importlib.import_module("cuda.bindings.runtime")
+    for name in _loaded():
+        del sys.modules[name]

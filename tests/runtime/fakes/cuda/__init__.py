@@ -1,0 +1,1 @@
+"""Stands in for the CUDA bindings, with memory of the host."""
