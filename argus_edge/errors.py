@@ -76,7 +76,7 @@ class EngineError(ArgusError):
 
 
 class EngineMissingError(EngineError):
-    """The library of an engine is not installed; the message carries the pip line that brings it."""
+    """The library of an engine is not installed or finds no device; the message says what brings it."""
 
 
 class ExportError(ArgusError):

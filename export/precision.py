@@ -83,6 +83,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     if regions:
         _uncast(converted, PERSONS_TENSOR)
+    _skip_rounding(converted.graph)
     sort_nodes(converted.graph)  # casts were added at the end
     return converted
 
@@ -99,6 +100,24 @@ def _uncast(model: onnx.ModelProto, name: str) -> None:
                 node.input[index] = name
     for node in (*there, *back):
         model.graph.node.remove(node)
+
+
+def _skip_rounding(graph: onnx.GraphProto) -> None:
+    """Let operations in float that follow one another hand on what they made: the converter rounds it to half
+    precision and widens it again between any two.
+    """
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    exact = {c.output[0]: c.input[0] for c in casts if c.name.endswith("_cast_to_fp16_node")}
+    widened = [c for c in casts if c.name.endswith("_cast_to_fp32_node") and c.input[0] in exact]
+    instead = {cast.output[0]: exact[cast.input[0]] for cast in widened}
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+    for cast in widened:
+        graph.node.remove(cast)
+    read = {name for node in graph.node for name in node.input} | {tensor.name for tensor in graph.output}
+    for cast in casts:
+        if cast.output[0] in exact and cast.output[0] not in read:
+            graph.node.remove(cast)
 
 
 def recipe(weight_bits: WeightBits) -> str:

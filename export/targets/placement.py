@@ -37,10 +37,9 @@ def find_misplaced(model: onnx.ModelProto, kept_float: re.Pattern[str]) -> list[
     for node in model.graph.node:
         if node.op_type in rules:
             found += [Miss(node.op_type, e, node.name) for e in rules[node.op_type](view, node)]
-        if node.op_type not in PRODUCTS or kept_float.search(node.name):
-            fed = [name for name in node.input if _made_by(view, name, DEQUANTIZE)]
-            if fed and node.op_type != QUANTIZE:
-                found.append(Miss(node.op_type, "float inputs, with no Q/DQ before them", node.name))
+        in_float = node.op_type not in rules or kept_float.search(node.name)
+        if in_float and any(_made_by(view, name, DEQUANTIZE) for name in node.input):
+            found.append(Miss(node.op_type, "float inputs, with no Q/DQ before them", node.name))
     return found
 
 

@@ -58,7 +58,12 @@ class TensorRTEngine:
         """The version of the library. Raises EngineMissingError, with what helps, where there is none of use,
         or no device.
         """
-        version = str(require("tensorrt", "tensorrt").__version__)
+        try:
+            version = str(require("tensorrt", "tensorrt").__version__)
+        except EngineMissingError as error:
+            raise EngineMissingError(
+                f"{error}; on a Jetson it is part of JetPack: make the environment --system-site-packages"
+            ) from error
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise EngineMissingError(f"TensorRT {version} is too old; 10.3 (JetPack 6) or later is needed")
         try:
