@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from argus_edge import Runtime
 from argus_edge.errors import EngineError, EngineMissingError, InputError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import choose_engine, engine_status, open_engine
@@ -163,6 +164,18 @@ def test_auto_leaves_packages_for_cpus_to_cpus(fake_cuda: ModuleType) -> None:
     assert status.name in ("openvino", "onnxruntime")
     assert why[0] == "tensorrt: the package is for cpu; export it with --target tensorrt"
     assert choose_engine("tensorrt", "cpu")[0].name == "tensorrt"  # whoever names it, tries it
+
+
+def test_a_whole_package_runs_where_it_is_named(fake_cuda: ModuleType, tiny_package: ModelPackage) -> None:
+    with Runtime(tiny_package, engine="tensorrt", threads=1) as runtime:
+        assert runtime.engine == "tensorrt"
+        errors = runtime.golden_errors()
+        assert errors
+        assert max(errors.values()) <= 1e-5
+    assert not fake_cuda.live
+    with Runtime(tiny_package, threads=1) as runtime:
+        assert runtime.engine != "tensorrt"
+        assert runtime.why[0].startswith("tensorrt: the package is for cpu")
 
 
 def test_without_it_the_pip_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
