@@ -6,11 +6,14 @@ import contextlib
 import io
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
 from argus_edge.export.calibration import CalibrationSet, scene_set
 from argus_edge.export.commands.export import run
+from argus_edge.export.components import Plan
+from argus_edge.export.trace import Graph
 from argus_edge.package import ModelPackage
 from argus_edge.spec import ImageSpec
 from argus_edge.train.data.scenes import DET_CLASSES, SEG_CLASSES
@@ -72,3 +75,16 @@ def printed_and_exported(
 @pytest.fixture(scope="session")
 def exported(printed_and_exported: tuple[str, ModelPackage]) -> ModelPackage:
     return printed_and_exported[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(tiny_package: ModelPackage) -> Plan:
+    """The graphs of the tiny package, as if they had been traced, which of real ones takes a minute."""
+    spec = tiny_package.spec
+    graphs = {}
+    for name, component in spec.components.items():
+        model = onnx.load(tiny_package.model_file(name, "fp32"))
+        for index, node in enumerate(model.graph.node):
+            node.name = f"{name}/{node.op_type}_{index}"
+        graphs[name] = Graph(model, component.inputs, component.outputs)
+    return Plan(graphs, spec.tasks, spec.input)

@@ -23,7 +23,6 @@ from argus_edge.export.parity import FP32_BOUND
 from argus_edge.export.precision import KEPT_FLOAT
 from argus_edge.export.trace import OPSET, Graph
 from argus_edge.package import ModelPackage, parity_rows
-from argus_edge.runtime.commands.inspection import run as inspect
 from argus_edge.runtime.engines import open_engine
 from argus_edge.spec import BACKBONE, ImageSpec
 from argus_edge.train.data.scenes import render
@@ -268,48 +267,6 @@ def test_samples_spread_over_the_whole_set() -> None:
     items = [np.full(1, i, np.uint8) for i in range(10)]
     assert [int(item[0]) for item in sample_evenly(items, 4)] == [0, 3, 6, 9]
     assert len(sample_evenly(items[:2], 4)) == 2
-
-
-class TestGate:
-    """On the checkpoint of random weights, whose answers differ a little in half precision."""
-
-    def export(self, checkpoint: Path, out: Path, *arguments: str) -> int:
-        return run([str(checkpoint), "--tasks", "depth", "--out", str(out), *arguments])
-
-    def test_a_miss_leaves_no_package_unless_it_is_asked_for(
-        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "x.argus"
-        arguments = ("--precision", "fp16", "--max-drop", "0")
-        with pytest.raises(ParityError, match=r"fp16: depth \(noise.*; no package was written"):
-            self.export(checkpoint, out, *arguments)
-        assert not list(tmp_path.iterdir())
-        assert self.export(checkpoint, out, *arguments, "--keep-failed") == 3
-        assert "warning: fp16: depth (noise" in capsys.readouterr().err
-        report = ModelPackage.open(out).spec.report
-        assert len(report["failures"]) == 1  # type: ignore[arg-type]
-        assert "depth: no labels to measure with" in report["gate"]["note"]  # type: ignore[index, call-overload, operator]
-        assert inspect([str(out)]) == 0
-        assert "\nfailed      fp16: depth (noise" in capsys.readouterr().out
-
-    def test_auto_measures_on_labels_and_keeps_fp32_and_the_fastest(
-        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "x.argus"
-        images = ("--calibration-images", "4", "--eval-data", "scenes", "--eval-images", "2")
-        assert self.export(checkpoint, out, "--precision", "auto", "--max-drop", "0.9", *images) == 0
-        package = ModelPackage.open(out)
-        choice, gate = package.spec.report["choice"], package.spec.report["gate"]
-        assert isinstance(choice, dict)
-        assert isinstance(gate, dict)
-        assert set(package.spec.precisions) == {"fp32", choice["precision"]}
-        assert isinstance(choice["frame_ms"], dict)
-        rows = {precision: gate[precision]["tasks"]["depth"] for precision in ("fp16", "int8")}  # type: ignore[index, call-overload]
-        for precision, row in rows.items():
-            assert isinstance(row, dict)
-            assert row["holds"] == (precision in choice["frame_ms"])
-        assert gate["measured_on"] == ["scenes 10000000 to 10000001, 320x320"]
-        assert "fastest: " in capsys.readouterr().out
 
 
 class TestCommand:

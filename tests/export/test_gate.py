@@ -120,6 +120,32 @@ def test_returning_all_layers_gives_the_original_and_none_the_same(
     assert noise(nothing) == noise(quantised)
 
 
+def test_layers_that_share_their_weights_are_returned_one_by_one(
+    new_graph: type[Any], images: list[NDArray[np.float32]], tmp_path: Path
+) -> None:
+    """As the depthwise convolution of the adapter's three levels."""
+    g = new_graph()
+    weights, bias = g.weights(4, 4, 1, 1), g.constant(np.linspace(-0.2, 0.2, 4))
+    middle = g.add("Tanh", g.add("Conv", "x", weights, bias))
+    g.add("Conv", middle, weights, bias, output="y")
+    for index in (0, 2):
+        g.nodes[index].name = f"shared.{index}/Conv"
+    model = onnx.load_from_string(g.model((IMAGE,), (OUTPUT,)))
+    graph = to_int8(model, ({"x": image} for image in images))
+    assert int8_products(graph) == ["shared.0/Conv", "shared.2/Conv"]
+    answers = []
+    for names in ((), ("shared.0/Conv",), ("shared.2/Conv",), ("shared.0/Conv", "shared.2/Conv")):
+        returned = return_to_float(graph, model, names)
+        assert set(int8_products(returned)) == set(int8_products(graph)) - set(names)
+        with opened("onnxruntime", returned, "int8", tmp_path) as engine:
+            answers.append(engine.run({"x": images[0]})["y"])
+    with opened("onnxruntime", model, "fp32", tmp_path) as engine:
+        expected = engine.run({"x": images[0]})["y"]
+    off = [float(np.linalg.norm(answer - expected)) for answer in answers]
+    assert off[3] == 0
+    assert 0 < max(off[1:3]) <= off[0] * 1.5
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_one_layer_alone_in_int8_runs_on_both_engines(
     engine: str,

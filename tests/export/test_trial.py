@@ -13,41 +13,27 @@ import pytest
 from argus_edge.errors import ParityError, TaskError
 from argus_edge.export.calibration import CalibrationSet
 from argus_edge.export.components import Plan
-from argus_edge.export.engines import Graphs
+from argus_edge.export.engines import Graphs, opened
 from argus_edge.export.evaluation import find_evaluation
 from argus_edge.export.judge import Judge
 from argus_edge.export.precision import to_int8
 from argus_edge.export.quantisation import quantise
 from argus_edge.export.sensitivity import layers_of
 from argus_edge.export.timing import GAIN, fastest, interleaved
-from argus_edge.export.trace import Graph
 from argus_edge.export.trial import AGREEMENT_FACTOR, Trial
-from argus_edge.package import ModelPackage, gate_lines
+from argus_edge.package import gate_lines
 from argus_edge.train.evaluation_sets import EvaluationSet
 
 TASKS = ("det", "seg", "depth")
 
 
 @pytest.fixture(scope="module")
-def plan(tiny_package: ModelPackage) -> Plan:
-    """Its graphs, as if they had been traced."""
-    spec = tiny_package.spec
-    graphs = {}
-    for name, component in spec.components.items():
-        model = onnx.load(tiny_package.model_file(name, "fp32"))
-        for index, node in enumerate(model.graph.node):
-            node.name = f"{name}/{node.op_type}_{index}"
-        graphs[name] = Graph(model, component.inputs, component.outputs)
-    return Plan(graphs, spec.tasks, spec.input)
+def fp32(tiny_plan: Plan) -> Graphs:
+    return {name: graph.model for name, graph in tiny_plan.graphs.items()}
 
 
 @pytest.fixture(scope="module")
-def fp32(plan: Plan) -> Graphs:
-    return {name: graph.model for name, graph in plan.graphs.items()}
-
-
-@pytest.fixture(scope="module")
-def images(plan: Plan) -> CalibrationSet:
+def images(tiny_plan: Plan) -> CalibrationSet:
     """Smooth pictures: of noise the tiny networks make nothing that a lower precision would keep."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 1, 8, 8, 3), np.uint8)
@@ -56,24 +42,24 @@ def images(plan: Plan) -> CalibrationSet:
 
 @pytest.fixture(scope="module")
 def int8(
-    plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
+    tiny_plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Graphs:
-    return quantise(plan, fp32, images, to_int8, tmp_path_factory.mktemp("features"), lambda _: None)
+    return quantise(tiny_plan, fp32, images, to_int8, tmp_path_factory.mktemp("features"), lambda _: None)
 
 
 def trial_of(
-    plan: Plan,
+    tiny_plan: Plan,
     fp32: Graphs,
     images: CalibrationSet,
     folder: Path,
     max_drop: float,
     sets: Sequence[EvaluationSet] = (),
 ) -> Trial:
-    return Trial(plan, fp32, images.images, sets, ["onnxruntime"], max_drop, folder)
+    return Trial(tiny_plan, fp32, images.images, sets, ["onnxruntime"], max_drop, folder)
 
 
 def test_features_beyond_memory_are_kept_in_files(
-    plan: Plan,
+    tiny_plan: Plan,
     fp32: Graphs,
     images: CalibrationSet,
     int8: Graphs,
@@ -81,7 +67,7 @@ def test_features_beyond_memory_are_kept_in_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("argus_edge.export.quantisation.IN_MEMORY", 0)
-    again = quantise(plan, fp32, images, to_int8, tmp_path, lambda _: None)
+    again = quantise(tiny_plan, fp32, images, to_int8, tmp_path, lambda _: None)
     assert len(list(tmp_path.glob("features-*"))) == 4  # F0 to F3
     assert {name: graph.SerializeToString() for name, graph in again.items()} == {
         name: graph.SerializeToString() for name, graph in int8.items()
@@ -89,11 +75,13 @@ def test_features_beyond_memory_are_kept_in_files(
 
 
 def test_weights_of_seven_bits_stay_in_half_the_range(
-    plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
     most = []
     for bits in (7, 8):
-        graphs = quantise(plan, fp32, images, partial(to_int8, weight_bits=bits), tmp_path, lambda _: None)
+        graphs = quantise(
+            tiny_plan, fp32, images, partial(to_int8, weight_bits=bits), tmp_path, lambda _: None
+        )
         weights = [
             onnx.numpy_helper.to_array(tensor)
             for graph in graphs.values()
@@ -105,10 +93,21 @@ def test_weights_of_seven_bits_stay_in_half_the_range(
     assert most == [64, 127]
 
 
+def test_a_graph_that_is_open_leaves_no_file_when_interrupted(fp32: Graphs, tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with opened("onnxruntime", fp32["seg"], "fp32", tmp_path):
+            assert list(tmp_path.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_labels_losses_are_distances_from_fp32(
-    plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
-    trial = trial_of(plan, fp32, images, tmp_path, 0.01)
+    trial = trial_of(tiny_plan, fp32, images, tmp_path, 0.01)
     same = trial.measure("fp32", fp32)
     assert {task: loss.loss for task, loss in same.items()} == dict.fromkeys(TASKS, 0)
     found = trial.measure("int8", int8)
@@ -121,12 +120,12 @@ def test_without_labels_losses_are_distances_from_fp32(
 
 
 def test_with_labels_losses_are_shares_of_the_figure(
-    plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
-    classes = {task: entry.classes for task, entry in plan.entries.items()}
+    classes = {task: entry.classes for task, entry in tiny_plan.entries.items()}
     sets = find_evaluation(["scenes"], classes, 2, tmp_path / "scenes")
     assert [each.tasks for each in sets] == [TASKS]
-    trial = trial_of(plan, fp32, images, tmp_path, 0.01, sets)
+    trial = trial_of(tiny_plan, fp32, images, tmp_path, 0.01, sets)
     found = trial.measure("int8", int8)
     seg = found["seg"]
     assert (seg.figure, seg.limit) == ("mIoU", 0.01)
@@ -140,10 +139,10 @@ def test_with_labels_losses_are_shares_of_the_figure(
 
 
 def test_layers_are_returned_until_nothing_is_lost(
-    plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
-    trial = trial_of(plan, fp32, images, tmp_path, 0.0)
-    judge = Judge(plan, (), (), (), (), tmp_path)
+    trial = trial_of(tiny_plan, fp32, images, tmp_path, 0.0)
+    judge = Judge(tiny_plan, (), (), (), (), tmp_path)
     kept = judge.hold_gate(trial, {"fp32": fp32, "int8": int8}, give_up=False)
     assert list(kept) == ["fp32", "int8"]
     assert all(loss.loss == 0 for loss in trial.measure("int8", kept["int8"]).values())
@@ -160,25 +159,25 @@ def test_layers_are_returned_until_nothing_is_lost(
 
 
 def test_a_precision_that_cannot_keep_the_gate(
-    plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
     """int8 graphs in the place of fp16, of which no layer can be returned."""
-    trial = trial_of(plan, fp32, images, tmp_path, 0.0)
-    judge = Judge(plan, (), (), (), (), tmp_path)
+    trial = trial_of(tiny_plan, fp32, images, tmp_path, 0.0)
+    judge = Judge(tiny_plan, (), (), (), (), tmp_path)
     with pytest.raises(ParityError, match=r"fp16: det \(.*differs from fp32 by .*; no package was written"):
         judge.hold_gate(trial, {"fp16": int8}, give_up=False)
     assert judge.hold_gate(trial, {"fp32": fp32, "fp16": int8}, give_up=True) == {"fp32": fp32}
     assert not judge.failures
-    keeping = Judge(plan, (), (), (), (), tmp_path, keep_failed=True)
+    keeping = Judge(tiny_plan, (), (), (), (), tmp_path, keep_failed=True)
     assert list(keeping.hold_gate(trial, {"fp16": int8}, give_up=False)) == ["fp16"]
     assert len(keeping.failures) == 1
 
 
 def test_the_fastest_precision_stays_beside_fp32(
-    plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
+    tiny_plan: Plan, fp32: Graphs, int8: Graphs, images: CalibrationSet, tmp_path: Path
 ) -> None:
-    judge = Judge(plan, (), (), (), (), tmp_path)
-    kept = judge.choose(trial_of(plan, fp32, images, tmp_path, 1.0), {"fp32": fp32, "int8": int8})
+    judge = Judge(tiny_plan, (), (), (), (), tmp_path)
+    kept = judge.choose(trial_of(tiny_plan, fp32, images, tmp_path, 1.0), {"fp32": fp32, "int8": int8})
     assert judge.choice["precision"] in kept
     assert "fp32" in kept
     assert set(judge.choice["frame_ms"]) == {"fp32", "int8"}  # type: ignore[arg-type]
