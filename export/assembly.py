@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,8 @@ from argus_edge.spec import (
 __all__ = ["REPORT_FILE", "Contents", "Golden", "golden_of", "write_contents"]
 
 REPORT_FILE: Final = "report.html"
+# What of a report is measured, and so is of one size of the network's input.
+MEASURED: Final = ("parity", "gate", "choice", "failures", "int8_layers", "latency", "activations")
 
 Variants = Mapping[Precision, Mapping[str, onnx.ModelProto]]  # precision -> component -> graph
 Golden = tuple[GoldenSpec, Mapping[str, bytes]]  # and its files
@@ -51,26 +53,57 @@ def golden_of(plan: Plan, frame: Array, answers: Answers, extra: Extra, precisio
     return golden_files(frame, answers, precision, read)
 
 
-def write_contents(contents: Contents, out: Path, overwrite: bool = False) -> ModelPackage:
+def write_contents(contents: Sequence[Contents], out: Path, overwrite: bool = False) -> ModelPackage:
     """Write them to `out`, with the page REPORT_FILE where they have a report.
 
-    Raises PackageError as `write_package` does.
+    `contents` holds one for each size of the network's input; the package is named as the first one, and has
+    its golden sample. Raises PackageError as `write_package` does.
     """
-    plan, variants = contents.plan, contents.variants
-    golden, files = contents.golden or (None, {})
+    first, *others = contents
+    golden, files = first.golden or (None, {})
     content: dict[str, Path | bytes] = dict(files)
-    for precision, graphs in variants.items():
-        for component, graph in graphs.items():
-            content[model_path(component, precision)] = graph.SerializeToString(deterministic=True)
-    recipes = {p: contents.quantization if p == "int8" else None for p in variants}
-    components = {
-        name: ComponentSpec(
-            graph.inputs, graph.outputs, {p: VariantSpec(p, quantization=recipes[p]) for p in variants}
-        )
-        for name, graph in plan.graphs.items()
-    }
-    spec = PackageSpec(contents.name, plan.input, plan.entries, components, golden, contents.report)
-    if contents.report:
-        sizes = {(c, p): graph.ByteSize() for p, graphs in variants.items() for c, graph in graphs.items()}
-        content[REPORT_FILE] = render(spec, sizes).encode()
+    for each in contents:
+        ending = "" if each is first else f"-{each.plan.input.size}"
+        for precision, graphs in each.variants.items():
+            for component, graph in graphs.items():
+                path = model_path(component, f"{precision}{ending}")
+                content[path] = graph.SerializeToString(deterministic=True)
+    report = dict(first.report)
+    if others:
+        report["other_sizes"] = {each.plan.input.size: _of_size(each.report) for each in others}
+    spec = PackageSpec(
+        first.name,
+        first.plan.input,
+        first.plan.entries,
+        _components(first, ""),
+        golden,
+        report,
+        {each.plan.input: _components(each, f"-{each.plan.input.size}") for each in others},
+    )
+    if report:
+        content[REPORT_FILE] = render(spec, _sizes(first)).encode()
     return write_package(out, spec, content, overwrite)
+
+
+def _components(contents: Contents, ending: str) -> dict[str, ComponentSpec]:
+    """What is said of the graphs of one size; `ending` of its variants' names tells it from others."""
+    recipes = {p: contents.quantization if p == "int8" else None for p in contents.variants}
+    return {
+        name: ComponentSpec(
+            graph.inputs,
+            graph.outputs,
+            {f"{p}{ending}": VariantSpec(p, quantization=recipes[p]) for p in contents.variants},
+        )
+        for name, graph in contents.plan.graphs.items()
+    }
+
+
+def _of_size(report: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What is not the same in every size."""
+    return {key: value for key, value in report.items() if key in MEASURED}
+
+
+def _sizes(contents: Contents) -> dict[tuple[str, Precision], int]:
+    return {
+        (c, p): graph.ByteSize() for p, graphs in contents.variants.items() for c, graph in graphs.items()
+    }

@@ -5,7 +5,8 @@ A package keeps them apart, so that each decoder can run at a rate of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import onnx
 from onnx import compose
@@ -13,9 +14,11 @@ from onnx import compose
 from argus_edge.errors import ExportError
 from argus_edge.export.components import CROP_BACKBONE
 from argus_edge.export.rewrite import copied
-from argus_edge.spec import BACKBONE
+from argus_edge.package import ModelPackage
+from argus_edge.spec import BACKBONE, Precision
+from argus_edge.train.model.checkpoint import write_atomically
 
-__all__ = ["fuse", "fused_name"]
+__all__ = ["fuse", "fused_files", "fused_name", "write_fused"]
 
 
 def fused_name(component: str, output: str) -> str:
@@ -56,3 +59,18 @@ def _prefixed(graph: onnx.ModelProto, component: str) -> onnx.ModelProto:
         copied(graph), fused_name(component, ""), rename_inputs=False
     )
     return prefixed
+
+
+def fused_files(package: Path, precisions: Sequence[Precision]) -> dict[Precision, Path]:
+    """Where the fused graphs of a package go: beside it, named after it (nano.int8.onnx)."""
+    return {precision: package.with_name(f"{package.stem}.{precision}.onnx") for precision in precisions}
+
+
+def write_fused(package: ModelPackage, files: Mapping[Precision, Path]) -> None:
+    """Write the fused graph of each precision that `package` holds to its file, whole or not at all.
+
+    Raises ExportError.
+    """
+    for precision in package.spec.precisions:
+        graphs = {name: onnx.load(package.model_file(name, precision)) for name in package.spec.components}
+        write_atomically(files[precision], fuse(graphs).SerializeToString(deterministic=True))

@@ -47,7 +47,6 @@ class ExportSettings:
     tasks: tuple[str, ...]
     precisions: tuple[Precision, ...]
     name: str
-    input: ImageSpec
     command: str = ""
     pose: PoseMode = "roi"
     persons: int = 8  # whose pose is asked for in a frame, in mode roi
@@ -71,22 +70,46 @@ def export(
     model: Argus,
     info: CheckpointInfo,
     settings: ExportSettings,
-    calibration: CalibrationSet,
+    calibration: Mapping[ImageSpec, CalibrationSet],
     out: Path,
     overwrite: bool = False,
     notify: Notify = lambda _: None,
     advance: Callable[[], None] = lambda: None,
     evaluation: Sequence[EvaluationSet] = (),
 ) -> ModelPackage:
-    """Trace, convert, measure and write. `calibration` serves int8 and, in part, parity, gate and sample.
+    """Trace, convert, measure and write, in every size of the network's input that `calibration` has.
 
-    Tasks are measured on the images of `evaluation`, as far as these tell about them.
+    The images of a size serve int8 and, in part, parity, gate and sample. Tasks are measured on the images of
+    `evaluation`, as far as these tell about them.
 
     Raises ExportError (with all that does not fit `settings.target`), PackageError, and ParityError, unless
     failures are kept, when fp32 is off by more than `parity.FP32_BOUND` on some engine, another precision is
     plainly broken (`parity.broken`), or a task loses more in it than `settings` allow.
     """
-    plan = make_plan(model, info, settings.tasks, settings.input, settings.pose, settings.persons, notify)
+    contents = []
+    for image, images in calibration.items():
+        at = f" at {image.size} px" if len(calibration) > 1 else ""
+
+        def tell(what: str, at: str = at) -> None:
+            notify(what + at)
+
+        contents.append(_contents(model, info, settings, image, images, tell, advance, evaluation))
+    notify("writing")
+    return write_contents(contents, out, overwrite)
+
+
+def _contents(
+    model: Argus,
+    info: CheckpointInfo,
+    settings: ExportSettings,
+    image: ImageSpec,
+    calibration: CalibrationSet,
+    notify: Notify,
+    advance: Callable[[], None],
+    evaluation: Sequence[EvaluationSet],
+) -> Contents:
+    """What a package has for one size of the network's input."""
+    plan = make_plan(model, info, settings.tasks, image, settings.pose, settings.persons, notify)
     frames = sample_evenly(calibration.images, PARITY_FRAMES)
     notify("torch reference")
     reference, extra = _reference(copy.deepcopy(model).double(), plan, frames)
@@ -117,7 +140,7 @@ def export(
             if precision != "fp32":
                 judge.check_parity(precision, graphs)
         findings = _findings(plan, fp32, variants, judge, engines)
-    contents = Contents(
+    return Contents(
         settings.name,
         plan,
         variants,
@@ -125,8 +148,6 @@ def export(
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
         {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
     )
-    notify("writing")
-    return write_contents(contents, out, overwrite)
 
 
 def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[Answers], list[Extra]]:

@@ -42,12 +42,11 @@ QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # then fail to load the graph.
 KEPT_FLOAT: Final = re.compile(
     r"(regress(\.\d)?|classify|select|position(\.\d)?|refine|prior\.stem\.0\.0|head\.\d"
-    r"|discriminators\.\d+\.3|mask_embedding\.2|mask_features\.project"
+    r"|discriminators\.\d+\.3|mask_embedding\.4|mask_features\.project"
     r"|(^|\.)encoder\.layers\.0\.attention\.value)/"
     rf"|{STATISTICS}"
 )
 OPTIONS: Final = {
-    "MatMulConstBOnly": True,
     "WeightSymmetric": True,
     "ActivationSymmetric": False,
     # Only the product reads the rounded tensor: residual additions and samplers beside it keep the float one.
@@ -140,6 +139,9 @@ def to_int8(
     Raises ExportError when it cannot be quantised.
     """
     excluded = [node.name for node in model.graph.node if KEPT_FLOAT.search(node.name)]
+    # Attention and masks; the quantizer's own option for this is without effect on Q/DQ.
+    constants = {tensor.name for tensor in model.graph.initializer}
+    excluded += [n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] not in constants]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from argus_edge.export.assembly import REPORT_FILE
@@ -16,7 +17,7 @@ from argus_edge.package import model_path
 from argus_edge.package.format import MANIFEST_FILE, component_path
 from argus_edge.runtime.engines import available_engines, engine_status
 from argus_edge.runtime.engines.tensorrt_options import BuildOptions, trtexec_command
-from argus_edge.spec import BACKBONE, Precision, TaskEntry
+from argus_edge.spec import BACKBONE, ImageSpec, Precision, TaskEntry
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Preview:
 def preview(
     settings: ExportSettings,
     entries: Mapping[str, TaskEntry],
+    inputs: Sequence[ImageSpec],
     images: int,
     source: str,
     measured_on: Sequence[str] = (),
@@ -39,14 +41,15 @@ def preview(
     Args:
         settings: of the export.
         entries: of its tasks, as `entries_of` gives them.
+        inputs: the network's, in every size.
         images: how many to calibrate on.
         source: where they come from, for people.
         measured_on: the data sets with labels, for people.
     """
     components = components_of(entries)
     return Preview(
-        tuple(_steps(settings, components, images, source, measured_on)),
-        tuple(_files(components, settings.precisions, settings.fastest)),
+        tuple(_steps(settings, components, inputs, images, source, measured_on)),
+        tuple(_files(components, settings.precisions, settings.fastest, inputs)),
     )
 
 
@@ -85,11 +88,14 @@ def components_of(entries: Mapping[str, TaskEntry]) -> tuple[str, ...]:
 def _steps(
     settings: ExportSettings,
     components: Sequence[str],
+    inputs: Sequence[ImageSpec],
     images: int,
     source: str,
     measured_on: Sequence[str],
 ) -> Iterator[str]:
-    size = f"{settings.input.width} x {settings.input.height} px"
+    size = " and ".join(f"{image.width} x {image.height}" for image in inputs) + " px"
+    if len(inputs) > 1:
+        yield f"do all that follows for inputs of {size}, one after another"
     why = "the ranges of int8 are measured on them, and " if "int8" in settings.precisions else ""
     yield (
         f"take {images} {source}, at {size}: {why}{min(PARITY_FRAMES, images)} of them serve the comparison "
@@ -142,12 +148,16 @@ def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str
         yield "measure whole frames, and keep fp32 and the fastest of those left"
 
 
-def _files(components: Sequence[str], precisions: Sequence[str], fastest: bool) -> Iterator[str]:
+def _files(
+    components: Sequence[str], precisions: Sequence[str], fastest: bool, inputs: Sequence[ImageSpec]
+) -> Iterator[str]:
     yield MANIFEST_FILE
+    endings = ["", *(f"-{image.size}" for image in inputs[1:])]
     for component in components:
         yield component_path(component)
-        for precision in precisions:
+        for precision, ending in product(precisions, endings):
             unsure = fastest and precision != "fp32"
-            yield model_path(component, precision) + (", if that is the fastest" if unsure else "")
+            file = model_path(component, f"{precision}{ending}")
+            yield file + (", if that is the fastest" if unsure else "")
     yield REPORT_FILE
     yield "golden/: a recorded input, and what torch answers to it"

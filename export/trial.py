@@ -147,7 +147,8 @@ class Trial:
     def _written(self, variants: Mapping[Precision, Graphs]) -> ModelPackage:
         """A package of the graphs, which the next one takes the place of."""
         unknown = QuantizationSpec("trial", "0" * 64, 0)
-        return write_contents(Contents("trial", self.plan, variants, unknown), self.scratch / "trial", True)
+        contents = Contents("trial", self.plan, variants, unknown)
+        return write_contents([contents], self.scratch / "trial", overwrite=True)
 
     # -- without -----------------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ def failure_lines(report: Mapping[str, JsonValue]) -> Iterator[str]:
     """What missed a bound and was written all the same."""
     failures = report.get("failures")
     yield from map(_text, failures if isinstance(failures, list) else ())
+    for size, found in _items(report.get("other_sizes")):
+        if isinstance(found, dict):
+            yield from (f"{line} at {_text(size)} px" for line in failure_lines(found))
 
 
 def _items(value: JsonValue) -> Iterator[tuple[str, JsonValue]]:

@@ -17,7 +17,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -59,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.calibration import find_calibration
     from argus_edge.export.components import entries_of
     from argus_edge.export.evaluation import find_evaluation
+    from argus_edge.export.fuse import fused_files, write_fused
     from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
     from argus_edge.export.preview import components_of, device_steps, preview
     from argus_edge.export.targets import TARGETS
@@ -69,16 +70,20 @@ def run(arguments: Sequence[str]) -> int:
     checkpoint = SHIPPED.get(options.checkpoint) or Path(options.checkpoint)
     model, info = load_checkpoint(checkpoint)
     tasks = check_tasks(tasks, info)
-    size = options.size or info.input_size
     smallest = smallest_size(info.variant, tasks)
-    if size < smallest or size % 32:
-        raise InputError(
-            f"--size {size}: expected a multiple of 32 px, at least {smallest} for {', '.join(tasks)}"
-        )
+    sizes = options.size or (info.input_size,)
+    for size in sizes:
+        if size < smallest or size % 32:
+            raise InputError(
+                f"--size {size}: expected a multiple of 32 px, at least {smallest} for {', '.join(tasks)}"
+            )
+    inputs = [ImageSpec(size, size) for size in sizes]
     out = options.out or Path(f"{info.variant}.argus")
     if out.exists() and not options.overwrite:  # before the work, not after it
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
     check_target(out, options.overwrite)
+    fused = fused_files(out, precisions) if options.layout == "fused" else {}
+    _check_fused(options, fused.values())
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     few = PARITY_FRAMES if precisions == ("fp32",) else AGREEMENT_FRAMES
@@ -87,7 +92,6 @@ def run(arguments: Sequence[str]) -> int:
         tasks,
         precisions,
         out.stem,
-        ImageSpec(size, size),
         shlex.join(["argus-export", *arguments]),
         options.pose,
         _persons(options.persons, options.pose),
@@ -106,17 +110,23 @@ def run(arguments: Sequence[str]) -> int:
         evaluation = find_evaluation(options.eval_data, classes, options.eval_images, Path(cache))
         if options.dry_run:
             measured_on = [each.title for each in evaluation]
-            told = _told(out, preview(settings, entries, count, source.title, measured_on))
+            told = _told(out, preview(settings, entries, inputs, count, source.title, measured_on))
             print("\n".join([told, *remaining]))
             return 0
         with _progress() as (notify, advance):
-            notify(f"{count} calibration images")
-            images = source.read(count, settings.input, advance)
-            if "int8" in precisions and len(images.images) < CALIBRATION_IMAGES:
-                _warn(f"{len(images.images)} calibration images are few, {CALIBRATION_IMAGES} serve better")
+            images = {}
+            for image in inputs:
+                notify(f"{count} calibration images of {image.size} px")
+                images[image] = source.read(count, image, advance)
+            found = len(images[inputs[0]].images)
+            if "int8" in precisions and found < CALIBRATION_IMAGES:
+                _warn(f"{found} calibration images are few, {CALIBRATION_IMAGES} serve better")
             package = export(
                 model, info, settings, images, out, options.overwrite, notify, advance, evaluation
             )
+            if fused:
+                notify("joining the graphs")
+                write_fused(package, fused)
     if options.json:
         print(json.dumps(package.spec.report, indent=2))
     else:
@@ -125,6 +135,17 @@ def run(arguments: Sequence[str]) -> int:
     for failure in failures:
         _warn(failure)
     return 3 if failures else 0
+
+
+def _check_fused(options: argparse.Namespace, files: Collection[Path]) -> None:
+    if files and options.pose == "crop":
+        raise InputError(
+            "--layout fused makes one pass over one image, but with --pose crop the backbone also sees a "
+            "crop of each person; choose --pose roi"
+        )
+    for file in files:
+        if file.exists() and not options.overwrite:
+            raise InputError(f"{file} exists already; add --overwrite to replace it, or choose another --out")
 
 
 def _load_readers(texts: Sequence[str]) -> None:
@@ -160,7 +181,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")
-    add("--size", type=int, help="side of the square network input [px] (default: the checkpoint's)")
+    add(
+        "--size",
+        type=_sides,
+        metavar="SIDE,...",
+        help="side of the square network input [px]; of several, the package has graphs for each, and runs "
+        "those of the first if not told otherwise (default: the checkpoint's)",
+    )
     add(
         "--calibration",
         default=SCENES,
@@ -194,6 +221,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--eval-images", type=positive_number, metavar="N", help="most of each (default: all; 200 scenes)")
     add("--keep-failed", action="store_true", help="write the package also where it misses a bound")
     add(
+        "--layout",
+        choices=("split", "fused"),
+        default="split",
+        help="fused: beside the package one graph of everything for each precision, for tools that take a "
+        "single file, such as trtexec (default: %(default)s)",
+    )
+    add(
         "--pose",
         choices=("roi", "crop"),
         default="roi",
@@ -213,6 +247,10 @@ def _tasks(text: str | None) -> tuple[str, ...]:
     if not tasks:
         raise InputError(f"--tasks {text!r}: expected names with commas between them, such as det,seg")
     return tasks
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(positive_number(side) for side in text.split(",")))
 
 
 def _share(text: str) -> float:

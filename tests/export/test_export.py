@@ -241,10 +241,10 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
 
     monkeypatch.setattr(components, "trace_backbone", changed_backbone)
     monkeypatch.setattr(components, "trace_decoder", same_decoder)
-    settings = ExportSettings(("det",), ("fp32",), "x", ImageSpec(SIZE, SIZE))
+    settings = ExportSettings(("det",), ("fp32",), "x")
     out = tmp_path / "x.argus"
     with pytest.raises(ParityError, match=r"backbone\.f3 on \w+: fp32 differs from torch by"):
-        export(model_as_saved, info, settings, calibration, out)
+        export(model_as_saved, info, settings, {ImageSpec(SIZE, SIZE): calibration}, out)
     assert not list(tmp_path.iterdir())
 
 
