@@ -59,9 +59,20 @@ def keep_from_others(graph: onnx.GraphProto) -> None:
 
 
 def _is_quantised(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether it is a product whose weights are a constant under a Q/DQ pair."""
-    weight = _before_rounding(view, node.input[1]) if node.op_type in QUANTIZED else None
-    return weight is not None and view.constant(weight) is not None
+    """Whether it is a product of an activation and a constant, both under a Q/DQ pair.
+
+    What is constant on both sides, such as learnt queries under their first layer, is folded when an engine
+    is built.
+    """
+    if node.op_type not in QUANTIZED:
+        return False
+    data, weight = (_before_rounding(view, name) for name in node.input[:2])
+    return (
+        data is not None
+        and weight is not None
+        and view.constant(data) is None
+        and view.constant(weight) is not None
+    )
 
 
 def _before_rounding(view: GraphView, name: str) -> str | None:

@@ -207,9 +207,12 @@ def test_a_misplaced_pair_is_named(changes: dict[str, Any], expected: str) -> No
 
 
 def network() -> onnx.ModelProto:
-    """A product whose input a residual addition reads as well, one behind it, and one that stays in float."""
+    """A product whose input a residual addition reads as well, one behind it, one that stays in float, and
+    one of two constants.
+    """
     rng = np.random.default_rng(0)
-    constants = {f"w{i}": rng.normal(size=(8, 8)).astype(np.float32) for i in range(3)}
+    constants = {f"w{i}": rng.normal(size=(8, 8)).astype(np.float32) for i in range(4)}
+    constants["queries"] = rng.normal(size=(3, 8)).astype(np.float32)
     constants["b"] = rng.normal(size=8).astype(np.float32)
     nodes = [
         helper.make_node("MatMul", ["x", "w0"], ["p"], "ffn.0/MatMul_0"),
@@ -217,7 +220,9 @@ def network() -> onnx.ModelProto:
         helper.make_node("Add", ["x", "pb"], ["sum"], "block/Add_2"),
         helper.make_node("MatMul", ["sum", "w1"], ["c"], "classify/MatMul_3"),
         helper.make_node("Softmax", ["c"], ["s"], "block/Softmax_4"),
-        helper.make_node("MatMul", ["s", "w2"], ["y"], "ffn.1/MatMul_5"),
+        helper.make_node("MatMul", ["s", "w2"], ["m"], "ffn.1/MatMul_5"),
+        helper.make_node("MatMul", ["queries", "w3"], ["k"], "query/MatMul_6"),
+        helper.make_node("Add", ["m", "k"], ["y"], "block/Add_7"),
     ]
     return model_of(nodes, (3, 8), constants)
 
@@ -230,9 +235,11 @@ def test_int8_is_symmetric_and_only_products_read_it() -> None:
     check_graphs({"block": small})
     makers = {output: n for n in small.graph.node for output in n.output}
     products = {n.name: n for n in small.graph.node if n.op_type == "MatMul"}
-    fed = {name: makers[n.input[0]].op_type for name, n in products.items()}
+    makers_of = {name: makers.get(n.input[0]) for name, n in products.items()}
+    fed = {name: maker.op_type if maker else None for name, maker in makers_of.items()}
     assert fed["ffn.0/MatMul_0"] == fed["ffn.1/MatMul_5"] == "DequantizeLinear"
     assert fed["classify/MatMul_3"] != "DequantizeLinear"
+    assert fed["query/MatMul_6"] is None
     types = {t.name: t.data_type for t in small.graph.initializer}
     scales = [n.input[1] for n in small.graph.node if n.op_type == "QuantizeLinear"]
     assert len(scales) == 4
