@@ -78,8 +78,7 @@ def _is_quantised(view: GraphView, node: onnx.NodeProto) -> bool:
 def _before_rounding(view: GraphView, name: str) -> str | None:
     """What a Q/DQ pair that makes this tensor reads; None where none makes it."""
     back = view.producers.get(name)
-    there = view.producers.get(back.input[0]) if back is not None else None
-    if back is None or there is None:
+    if back is None or back.op_type != "DequantizeLinear":
         return None
-    pair = (there.op_type, back.op_type) == ("QuantizeLinear", "DequantizeLinear")
-    return there.input[0] if pair else None
+    there = view.producers.get(back.input[0])
+    return there.input[0] if there is not None and there.op_type == "QuantizeLinear" else None
