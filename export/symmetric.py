@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType
 
 from argus_edge.export.precision import OPTIONS, QUANTIZED, to_fp16, to_int8
-from argus_edge.export.rewrite import GraphView
+from argus_edge.export.rewrite import GraphView, drop_unread
 
 __all__ = ["SYMMETRIC_RECIPE", "keep_from_others", "to_symmetric_int8"]
 
@@ -51,11 +51,7 @@ def keep_from_others(graph: onnx.GraphProto) -> None:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") and not _is_quantised(view, node):
             for index, name in enumerate(node.input):
                 node.input[index] = _before_rounding(view, name) or name
-    for operation in ("DequantizeLinear", "QuantizeLinear"):
-        read = {name for node in graph.node for name in node.input}
-        unread = [n for n in graph.node if n.op_type == operation and n.output[0] not in read]
-        for node in unread:
-            graph.node.remove(node)
+    drop_unread(graph)
 
 
 def _is_quantised(view: GraphView, node: onnx.NodeProto) -> bool:
