@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     forms = graphs_of(options.variant, options.size)
     image = np.random.default_rng(0).normal(size=(1, 3, options.size, options.size)).astype(np.float32)
-    table = Table("engine", "form", "p50 [ms]", "cost", "error", title=f"spatial prior of {options.variant}")
+    table = Table(
+        "engine", "form", r"p50 \[ms]", "cost", "error", title=f"spatial prior of {options.variant}"
+    )
     found: dict[str, Any] = {}
     for status in available_engines():
         if not status.available:

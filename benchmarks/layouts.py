@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 where split graphs are as fast as wanted on every engine."""
     options = parser().parse_args(argv)
     package = ModelPackage.open(options.package)
-    table = Table("engine", "split p50 [ms]", "fused p50 [ms]", "split / fused", title=str(package.path))
+    table = Table("engine", r"split p50 \[ms]", r"fused p50 \[ms]", "split / fused", title=str(package.path))
     found: dict[str, Any] = {}
     for status in available_engines():
         if status.available:

@@ -43,6 +43,7 @@ class Contents:
     quantization: QuantizationSpec
     golden: Golden | None = None
     report: Mapping[str, JsonValue] = field(default_factory=dict)
+    page: bool = False  # whether the package gets REPORT_FILE
 
 
 def golden_of(plan: Plan, frame: Array, answers: Answers, extra: Extra, precision: Precision) -> Golden:
@@ -54,7 +55,7 @@ def golden_of(plan: Plan, frame: Array, answers: Answers, extra: Extra, precisio
 
 
 def write_contents(contents: Sequence[Contents], out: Path, overwrite: bool = False) -> ModelPackage:
-    """Write them to `out`, with the page REPORT_FILE where they have a report.
+    """Write them to `out`.
 
     `contents` holds one for each size of the network's input; the package is named as the first one, and has
     its golden sample. Raises PackageError as `write_package` does.
@@ -80,7 +81,7 @@ def write_contents(contents: Sequence[Contents], out: Path, overwrite: bool = Fa
         report,
         {each.plan.input: _components(each, f"-{each.plan.input.size}") for each in others},
     )
-    if report:
+    if first.page:
         content[REPORT_FILE] = render(spec, _sizes(first)).encode()
     return write_package(out, spec, content, overwrite)
 

@@ -55,6 +55,7 @@ class ExportSettings:
     fastest: bool = False  # keep fp32 and, of `precisions`, the fastest that loses no more
     keep_failed: bool = False  # write what misses a bound too, and say so in the report
     target: Target = CPU
+    page: bool = True  # report.html, and what is measured for it alone: times and activations
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def _contents(
         for precision, graphs in variants.items():
             if precision != "fp32":
                 judge.check_parity(precision, graphs)
-        findings = _findings(plan, fp32, variants, judge, engines)
+        findings = _findings(plan, fp32, variants, judge, engines) if settings.page else {}
     return Contents(
         settings.name,
         plan,
@@ -147,6 +148,7 @@ def _contents(
         QuantizationSpec(_recipe(settings), calibration.sha256, len(calibration.images)),
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
         {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
+        settings.page,
     )
 
 

@@ -49,7 +49,7 @@ def preview(
     components = components_of(entries)
     return Preview(
         tuple(_steps(settings, components, inputs, images, source, measured_on)),
-        tuple(_files(components, settings.precisions, settings.fastest, inputs)),
+        tuple(_files(components, settings, inputs)),
     )
 
 
@@ -125,9 +125,10 @@ def _steps(
     yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
     if settings.max_drop < 1 and settings.precisions != ("fp32",):
         yield from _gate_steps(settings, images, measured_on)
-    yield "take the times of every graph on each engine" + (
-        ", and look at what rounding does to activations" if "int8" in settings.precisions else ""
-    )
+    if settings.page:
+        yield "take the times of every graph on each engine" + (
+            ", and look at what rounding does to activations" if "int8" in settings.precisions else ""
+        )
     yield "write the package to a folder beside it, and give that its name when it is whole"
 
 
@@ -148,16 +149,15 @@ def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str
         yield "measure whole frames, and keep fp32 and the fastest of those left"
 
 
-def _files(
-    components: Sequence[str], precisions: Sequence[str], fastest: bool, inputs: Sequence[ImageSpec]
-) -> Iterator[str]:
+def _files(components: Sequence[str], settings: ExportSettings, inputs: Sequence[ImageSpec]) -> Iterator[str]:
     yield MANIFEST_FILE
     endings = ["", *(f"-{image.size}" for image in inputs[1:])]
     for component in components:
         yield component_path(component)
-        for precision, ending in product(precisions, endings):
-            unsure = fastest and precision != "fp32"
+        for precision, ending in product(settings.precisions, endings):
+            unsure = settings.fastest and precision != "fp32"
             file = model_path(component, f"{precision}{ending}")
             yield file + (", if that is the fastest" if unsure else "")
-    yield REPORT_FILE
+    if settings.page:
+        yield REPORT_FILE
     yield "golden/: a recorded input, and what torch answers to it"

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-LIMIT = 0.3  # [s]
+LIMIT = 0.3  # [s] of CPU time, which other work on the machine does not change
 HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "nncf", "scipy", "matplotlib"}
 
 PROGRAM = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import argus_edge
 argus_edge.Runtime
-print(json.dumps({"seconds": time.perf_counter() - start, "modules": sorted(sys.modules)}))
+print(json.dumps({"seconds": time.process_time() - start, "modules": sorted(sys.modules)}))
 """
 
 
@@ -43,4 +43,4 @@ def test_no_heavy_library_is_imported(runs: list[dict[str, Any]]) -> None:
 
 def test_import_is_quick(runs: list[dict[str, Any]]) -> None:
     seconds = min(run["seconds"] for run in runs)
-    assert seconds <= LIMIT, f"import argus_edge; argus_edge.Runtime took {seconds:.2f} s at best"
+    assert seconds <= LIMIT, f"import argus_edge; argus_edge.Runtime took {seconds:.2f} s of CPU at best"

@@ -100,6 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         fastest=options.precision == AUTO,
         keep_failed=options.keep_failed,
         target=TARGETS[options.target],
+        page=not options.no_report,
     )
     entries = entries_of(info, tasks, options.pose)
     remaining = device_steps(settings.target, out, components_of(entries), precisions)
@@ -234,6 +235,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="roi: regions of the shared features; crop: each person's crop through the backbone again",
     )
     add("--persons", type=int, help=f"most whose pose a frame gives, in roi (default: {PERSONS})")
+    add(
+        "--no-report",
+        action="store_true",
+        help="leave out report.html, and what is measured for it alone: times of graphs, activations",
+    )
     add("--dry-run", action="store_true", help="tell every step and file, and do nothing")
     add("--json", action="store_true", help="print the package's report as JSON on stdout")
     return parser.parse_args(arguments)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import argus_edge
-from argus_edge.command import run_command
+from argus_edge.command import positive_number, run_command
 from argus_edge.errors import ImageError, InputError
 from argus_edge.runtime.commands.outputs import RunFolder, result_line
 from argus_edge.runtime.commands.progress import progress
@@ -253,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="448 or 320x448 (height first) [px]; default: the package's first",
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="default: one for each core")
+    parser.add_argument("--threads", type=positive_number, metavar="N", help="default: one for each core")
     parser.add_argument(
         "--score",
         type=float,
@@ -261,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="leave out boxes, instances and persons below it (default: %(default)s)",
     )
-    parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after so many")
+    parser.add_argument("--max-frames", type=positive_number, metavar="N", help="stop after so many")
     parser.add_argument("--show", action="store_true", help="show the frames in a window; q ends")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     parser.add_argument("--version", action="version", version=f"%(prog)s {argus_edge.__version__}")
@@ -274,17 +274,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _sides(text: str) -> tuple[int, int]:
     """Height and width [px] of "448" or "320x448"."""
-    sides = [_positive(side) for side in text.split("x")]
+    sides = [positive_number(side) for side in text.split("x")]
     if len(sides) > 2:
         raise argparse.ArgumentTypeError(f"expected 448 or 320x448, got {text}")
     return sides[0], sides[-1]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

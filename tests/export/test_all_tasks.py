@@ -44,7 +44,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _exported(checkpoint: Path, out: Path, *arguments: str) -> ModelPackage:
     with contextlib.redirect_stdout(io.StringIO()):
-        assert run([str(checkpoint), "--out", str(out), *arguments]) == 0
+        assert run([str(checkpoint), "--out", str(out), *arguments, "--no-report"]) == 0
     return ModelPackage.open(out)
 
 

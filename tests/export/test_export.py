@@ -21,6 +21,7 @@ from argus_edge.export.groupnorm import STATISTICS
 from argus_edge.export.package import ExportSettings, check_tasks, export
 from argus_edge.export.parity import FP32_BOUND
 from argus_edge.export.precision import KEPT_FLOAT
+from argus_edge.export.rewrite import GraphView
 from argus_edge.export.trace import OPSET, Graph
 from argus_edge.package import ModelPackage, parity_rows
 from argus_edge.runtime.engines import open_engine
@@ -246,6 +247,25 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
     with pytest.raises(ParityError, match=r"backbone\.f3 on \w+: fp32 differs from torch by"):
         export(model_as_saved, info, settings, {ImageSpec(SIZE, SIZE): calibration}, out)
     assert not list(tmp_path.iterdir())
+
+
+def test_products_of_two_activations_stay_in_float(exported: ModelPackage) -> None:
+    """Attention, for one: the second factor is neither a constant nor rounded."""
+    found = 0
+    for component in exported.spec.components:
+        view = GraphView(onnx.load(exported.model_file(component, "int8")).graph)
+        products = [n for n in view.producers.values() if n.op_type == "MatMul"]
+        seconds = [(node.name, view.producers.get(node.input[1])) for node in products]
+        rounded = [
+            name
+            for name, maker in seconds
+            if maker is not None
+            and maker.op_type == "DequantizeLinear"
+            and view.constant(maker.input[0]) is None
+        ]
+        assert not rounded
+        found += sum(maker is not None and maker.op_type != "DequantizeLinear" for _, maker in seconds)
+    assert found >= 2 * 12  # the ViT's
 
 
 def test_tasks_are_checked(info: CheckpointInfo) -> None:

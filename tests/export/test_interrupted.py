@@ -13,6 +13,10 @@ import pytest
 
 from argus_edge.package import ModelPackage
 
+HEARS_CTRL_C = pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="Ctrl-C is ignored here, as under nohup"
+)
+
 # The command, which gets a signal when it begins to trace.
 SIGNALLED = """
 import os, signal, sys
@@ -72,6 +76,7 @@ def test_sigterm_while_tracing(checkpoint: Path, tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+@HEARS_CTRL_C
 @pytest.mark.slow
 def test_ctrl_c_while_scenes_are_rendered(checkpoint: Path, tmp_path: Path) -> None:
     """At a terminal it reaches the rendering processes too."""
@@ -104,6 +109,7 @@ def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
 
 
+@HEARS_CTRL_C
 def test_an_old_package_stays_where_its_successor_does_not_come(
     tiny_package: ModelPackage, tmp_path: Path
 ) -> None:

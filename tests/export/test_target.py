@@ -29,7 +29,10 @@ ARGUMENTS = ["--tasks", "det,seg", "--target", "tensorrt", "--precision", ",".jo
 def told_and_package(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ModelPackage]:
     out = tmp_path_factory.mktemp("export") / "orin.argus"
     with contextlib.redirect_stdout(io.StringIO()) as told:
-        assert run([str(checkpoint), *ARGUMENTS, "--calibration-images", "8", "--out", str(out)]) == 0
+        assert (
+            run([str(checkpoint), *ARGUMENTS, "--calibration-images", "8", "--out", str(out), "--no-report"])
+            == 0
+        )
     return told.getvalue(), ModelPackage.open(out)
 
 
