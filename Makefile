@@ -27,7 +27,7 @@ demo: $(STAMP)
 	rm -rf demo
 	mkdir demo
 	cd demo && argus-export --tasks det,seg --precision int8
-	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --score 0.35 --out .
+	cd demo && argus-run nano.argus --source ../examples/scenes.mp4 --score 0.25 --out .
 
 # A process of one thread on each core: on few cores threads that wait for one another cost more than they bring.
 test: lint
