@@ -5,7 +5,7 @@ A package keeps them apart, so that each decoder can run at a rate of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -18,7 +18,7 @@ from argus_edge.package import ModelPackage
 from argus_edge.spec import BACKBONE, Precision
 from argus_edge.train.model.checkpoint import write_atomically
 
-__all__ = ["fuse", "fused_files", "fused_name", "write_fused"]
+__all__ = ["check_fusible", "fuse", "fused_files", "fused_name", "write_fused"]
 
 
 def fused_name(component: str, output: str) -> str:
@@ -32,11 +32,7 @@ def fuse(graphs: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
     Its inputs are `image` and, with pose on regions, `persons`; its outputs are all decoders', called as
     `fused_name` has it. Raises ExportError where pose reads crops.
     """
-    if CROP_BACKBONE in graphs:
-        raise ExportError(
-            "one graph makes one pass over one image, but with --pose crop the backbone also sees a crop of "
-            "each person; choose --pose roi or --layout split"
-        )
+    check_fusible(graphs)
     fused = _prefixed(graphs[BACKBONE], BACKBONE)
     features = [output.name for output in fused.graph.output]
     for component, graph in graphs.items():
@@ -51,6 +47,15 @@ def fuse(graphs: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
     fused.graph.name = "argus"
     onnx.checker.check_model(fused, full_check=True)
     return fused
+
+
+def check_fusible(components: Collection[str]) -> None:
+    """Raise ExportError where the components of a package cannot be one graph."""
+    if CROP_BACKBONE in components:
+        raise ExportError(
+            "one graph makes one pass over one image, but with --pose crop the backbone also sees a crop of "
+            "each person; choose --pose roi or --layout split"
+        )
 
 
 def _prefixed(graph: onnx.ModelProto, component: str) -> onnx.ModelProto:

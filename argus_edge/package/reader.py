@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import PackageError
 from argus_edge.package.files import list_files, read_bytes, sha256_of
-from argus_edge.package.format import (
-    MANIFEST_FILE,
-    Manifest,
-    component_path,
-    from_bytes,
-    model_path,
-    nbytes,
-    read_component,
-    read_manifest,
-)
+from argus_edge.package.format import MANIFEST_FILE, component_path, from_bytes, model_path, nbytes
+from argus_edge.package.from_json import Manifest, read_component, read_manifest
 from argus_edge.package.strict_json import MAX_JSON_BYTES, parse
 from argus_edge.package.wiring import check_wiring
 from argus_edge.spec import ComponentSpec, FileEntry, PackageSpec, Precision, TensorSpec

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import PackageError
 from argus_edge.package.files import FILE_PATH, sha256_of
-from argus_edge.package.format import (
-    DTYPES,
-    MANIFEST_FILE,
-    component_path,
-    component_to_json,
-    dump,
-    manifest_to_json,
-)
+from argus_edge.package.format import DTYPES, MANIFEST_FILE, component_path, dump
 from argus_edge.package.reader import ModelPackage
+from argus_edge.package.to_json import component_to_json, manifest_to_json
 from argus_edge.spec import FileEntry, GoldenSpec, PackageSpec, Precision
 
 __all__ = ["golden_files", "write_package"]

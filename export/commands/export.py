@@ -17,7 +17,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.calibration import find_calibration
     from argus_edge.export.components import entries_of
     from argus_edge.export.evaluation import find_evaluation
-    from argus_edge.export.fuse import fused_files, write_fused
+    from argus_edge.export.fuse import check_fusible, fused_files, write_fused
     from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
     from argus_edge.export.preview import components_of, device_steps, preview
     from argus_edge.export.targets import TARGETS
@@ -83,7 +83,9 @@ def run(arguments: Sequence[str]) -> int:
         raise PackageError(f"{out} exists already; add --overwrite to replace it, or choose another --out")
     check_target(out, options.overwrite)
     fused = fused_files(out, precisions) if options.layout == "fused" else {}
-    _check_fused(options, fused.values())
+    for file in fused.values():
+        if file.exists() and not options.overwrite:
+            raise InputError(f"{file} exists already; add --overwrite to replace it, or choose another --out")
     if options.calibration_images < 1:
         raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
     few = PARITY_FRAMES if precisions == ("fp32",) else AGREEMENT_FRAMES
@@ -103,6 +105,8 @@ def run(arguments: Sequence[str]) -> int:
         page=not options.no_report,
     )
     entries = entries_of(info, tasks, options.pose)
+    if fused:
+        check_fusible(components_of(entries))
     remaining = device_steps(settings.target, out, components_of(entries), precisions)
     _load_readers((options.calibration, *options.eval_data))
     source = find_calibration(options.calibration, tasks)
@@ -136,17 +140,6 @@ def run(arguments: Sequence[str]) -> int:
     for failure in failures:
         _warn(failure)
     return 3 if failures else 0
-
-
-def _check_fused(options: argparse.Namespace, files: Collection[Path]) -> None:
-    if files and options.pose == "crop":
-        raise InputError(
-            "--layout fused makes one pass over one image, but with --pose crop the backbone also sees a "
-            "crop of each person; choose --pose roi"
-        )
-    for file in files:
-        if file.exists() and not options.overwrite:
-            raise InputError(f"{file} exists already; add --overwrite to replace it, or choose another --out")
 
 
 def _load_readers(texts: Sequence[str]) -> None:
@@ -184,7 +177,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--overwrite", action="store_true", help="replace an existing package")
     add(
         "--size",
-        type=_sides,
+        type=_sizes,
         metavar="SIDE,...",
         help="side of the square network input [px]; of several, the package has graphs for each, and runs "
         "those of the first if not told otherwise (default: the checkpoint's)",
@@ -255,7 +248,7 @@ def _tasks(text: str | None) -> tuple[str, ...]:
     return tasks
 
 
-def _sides(text: str) -> tuple[int, ...]:
+def _sizes(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(positive_number(side) for side in text.split(",")))
 
 

@@ -58,18 +58,10 @@ def test_the_fused_graph_lies_beside_it(package: ModelPackage) -> None:
     assert [tensor.name for tensor in graph.output] == ["seg.labels"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--size", "96,100"], "--size 100: expected a multiple of 32 px, at least 96 for det, seg, depth"),
-        (["--layout", "fused", "--pose", "crop"], "choose --pose roi"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_the_work(
-    checkpoint: Path, tmp_path: Path, arguments: list[str], named: str
-) -> None:
-    with pytest.raises(InputError, match=named):
-        run([str(checkpoint), *arguments, "--out", str(tmp_path / "x.argus")])
+def test_what_cannot_be_is_refused_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
+    wanted = "--size 100: expected a multiple of 32 px, at least 96 for det, seg, depth"
+    with pytest.raises(InputError, match=wanted):
+        run([str(checkpoint), "--size", "96,100", "--out", str(tmp_path / "x.argus")])
     assert not list(tmp_path.iterdir())
 
 
