@@ -132,7 +132,7 @@ class Trainer:
         """Chance for one step, the same whenever it is taken."""
         seed = (self.recipe.seed << 32) + self.step * self.place.count + self.place.rank
         torch.manual_seed(seed)  # dropout
-        return torch.Generator().manual_seed(seed)
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _backward(self, batches: Sequence[Batch]) -> "_Told":
         generator, told = self._generator(), _Told()
@@ -185,7 +185,8 @@ class Trainer:
         reached = [leaf.grad for leaf in leaves if leaf.grad is not None]
         scale = self.scaler.get_scale() * weight
         # Per place, over the channels; means, as tasks differ in their number of images and places.
-        norm = batch.share * sum(float(grad.norm(dim=1).mean()) for grad in reached)
+        norms = [grad.norm(dim=1).mean() for grad in reached]
+        norm = batch.share * float(torch.stack(norms).sum()) if norms else 0.0
         told.gradients[task] = told.gradients.get(task, 0.0) + (norm / scale if scale else 0.0)
 
     def _autocast(self) -> torch.autocast:
@@ -231,13 +232,12 @@ class Trainer:
     def _update_average(self) -> None:
         """Exponential moving average, with a shorter memory in the first steps."""
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(
-            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+        means, values = (list(of.state_dict().values()) for of in (self.average, self.model))
+        counts = [pair for pair in zip(means, values, strict=True) if not pair[0].is_floating_point()]
+        for count, value in counts:
+            count.copy_(value)
+        means, values = ([t for t in of if t.is_floating_point()] for of in (means, values))
+        torch._foreach_lerp_(means, values, 1 - decay)  # one kernel for many tensors on a GPU
 
     def save(self, folder: Path) -> None:
         """Everything the next step depends on. Raises TrainingError, with nothing lost, where it cannot."""

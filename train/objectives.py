@@ -66,7 +66,7 @@ def task_loss(
 ) -> Tensor:
     """The loss of one task's decoder, a scalar.
 
-    features: F0..F3. target: as `targets.py` makes it for the task. generator: on the CPU, draws the noise of
+    features: F0..F3. target: as `targets.py` makes it for the task. generator: draws the noise of
     denoising queries and of anomalies, and the points of masks. encoder_copies: of each object, matched among
     the detector's proposals. mask_points: at which masks are compared; 0 as `points_of` says.
     """

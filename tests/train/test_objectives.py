@@ -67,6 +67,20 @@ def test_a_task_learns_with_all_it_has(task: str, scene_samples: list[Sample]) -
     assert read == ([] if task == "anom" else list(levels))  # anomalies train no backbone
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("task", TASKS)
+def test_a_gpu_computes_the_same_loss(task: str, scene_samples: list[Sample]) -> None:
+    """With chance drawn on the CPU for both."""
+    target = _batch(task, scene_samples).targets[task]
+    expected, decoder = _loss(task, target, _features())
+    device = torch.device("cuda")
+    features = [f.detach().to(device).requires_grad_() for f in _features()]
+    chance = torch.Generator().manual_seed(3)
+    loss = task_loss(task, decoder.to(device), features, moved(target, device), chance)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
+
+
 def _without_people(target: Any) -> Any:
     return type(target)(target.persons, target.known[:0], target.heatmaps[:0], target.weights[:0])
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from argus_edge.errors import TrainingError
 from argus_edge.train.losses.masks import PointSettings, mask_costs, mask_losses
-from argus_edge.train.losses.matching import assign, matched
+from argus_edge.train.losses.matching import Pairs, assign, matched
 from argus_edge.train.model.decoders.mask_dino import Denoising, DetectionOutputs, Prediction, to_corners
 from argus_edge.train.processes import objects_in
 
@@ -79,7 +80,7 @@ def match(
     targets: Sequence[BoxTargets],
     weights: DetectionWeights,
     generator: torch.Generator | None = None,
-) -> list[tuple[Tensor, Tensor]]:
+) -> Pairs:
     """The cheapest one-to-one assignment per image: (query indices, target indices).
 
     `generator` draws the points of the masks. Raises TrainingError: masks predicted, but targets without.
@@ -87,27 +88,31 @@ def match(
     probability = prediction.logits.sigmoid()
     positive = ALPHA * (1 - probability) ** GAMMA * -(probability + 1e-8).log()
     negative = (1 - ALPHA) * probability**GAMMA * -(1 - probability + 1e-8).log()
-    class_cost = positive - negative
-    pairs = []
-    for image, target in enumerate(targets):
-        boxes = prediction.boxes[image]
-        cost = (
-            weights.classes * class_cost[image][:, target.labels]
-            + weights.l1 * torch.cdist(boxes, target.boxes, p=1)
-            - weights.giou * generalised_iou(to_corners(boxes)[:, None], to_corners(target.boxes)[None])
-        )
-        if prediction.masks is not None:
-            points = weights.points.points if weights.points else None
-            entropy, dice = mask_costs(prediction.masks[image], _true_masks(target), points, generator)
-            cost = cost + weights.mask * entropy + weights.dice * dice
-        pairs.append(assign(cost))
-    return pairs
+    labels, true_boxes = _padded(targets)
+    boxes, queries = prediction.boxes, probability.shape[1]
+    cost = (
+        weights.classes * (positive - negative).gather(2, labels[:, None].expand(-1, queries, -1))
+        + weights.l1 * torch.cdist(boxes, true_boxes, p=1)
+        - weights.giou * generalised_iou(to_corners(boxes)[:, :, None], to_corners(true_boxes)[:, None])
+    )
+    if prediction.masks is not None:
+        points = weights.points.points if weights.points else None
+        masks = [_true_masks(target) for target in targets]
+        entropy, dice = mask_costs(prediction.masks, masks, points, generator)
+        cost = cost + weights.mask * entropy + weights.dice * dice
+    return assign(cost, [len(t.labels) for t in targets])
+
+
+def _padded(targets: Sequence[BoxTargets]) -> tuple[Tensor, Tensor]:
+    """Labels (B, M) and boxes (B, M, 4) of all images, M that of the fullest."""
+    labels = pad_sequence([t.labels for t in targets], batch_first=True)
+    return labels, pad_sequence([t.boxes for t in targets], batch_first=True, padding_value=0.5)
 
 
 def prediction_loss(
     prediction: Prediction,
     targets: Sequence[BoxTargets],
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    pairs: Pairs,
     objects: float,
     weights: DetectionWeights,
     counted: Tensor | None = None,
@@ -118,22 +123,21 @@ def prediction_loss(
     `objects` normalises; `counted` (B, Q), 1 or 0, masks padding queries out of the class loss; `generator`
     draws the points of the masks. Raises TrainingError: masks predicted, but targets without.
     """
-    image, query = matched(pairs)
-    labels = torch.cat([t.labels[indices] for t, (_, indices) in zip(targets, pairs, strict=True)])
+    image, query, of = matched(pairs, [len(t.labels) for t in targets], prediction.logits.device)
+    labels = torch.cat([t.labels for t in targets])[of]
     wanted = torch.zeros_like(prediction.logits)
     wanted[image, query, labels] = 1
     classes = focal_loss(prediction.logits, wanted).sum(-1)
     if counted is not None:
         classes = classes * counted
     boxes = prediction.boxes[image, query]
-    true_boxes = torch.cat([t.boxes[indices] for t, (_, indices) in zip(targets, pairs, strict=True)])
+    true_boxes = torch.cat([t.boxes for t in targets])[of]
     l1 = (boxes - true_boxes).abs().sum()
     giou = (1 - generalised_iou(to_corners(boxes), to_corners(true_boxes))).sum()
     total = weights.classes * classes.sum() + weights.l1 * l1 + weights.giou * giou
     if prediction.masks is not None:
         masks = prediction.masks[image, query]
-        truths = [_true_masks(target) for target in targets]
-        of = [indices for _, indices in pairs]
+        truths = torch.cat([_true_masks(target) for target in targets])
         entropy, dice = mask_losses(masks, truths, of, weights.points, generator)
         total = total + weights.mask * entropy + weights.dice * dice
     return total / objects
@@ -159,15 +163,11 @@ def make_denoising(
         return None
     groups = max(1, settings.queries // most)
     device = targets[0].boxes.device
-    labels = torch.zeros(len(targets), groups, most, dtype=torch.int64, device=device)
-    boxes = torch.full((len(targets), groups, most, 4), 0.5, device=device)
-    for image, target in enumerate(targets):
-        labels[image, :, : len(target.labels)] = target.labels
-        boxes[image, :, : len(target.labels)] = target.boxes
-    labels, boxes = labels.flatten(1), boxes.flatten(1, 2)
+    labels, boxes = _padded(targets)
+    labels, boxes = labels.repeat(1, groups), boxes.repeat(1, groups, 1)
 
     def draw(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator).to(device)
+        return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
     flipped = draw(*labels.shape) < settings.label_flip
     random_labels = (draw(*labels.shape) * classes).long().clamp(max=classes - 1)
@@ -222,16 +222,17 @@ def _denoising_loss(
     most = max(len(t.labels) for t in targets)
     groups = layers[0].logits.shape[1] // most
     device = layers[0].logits.device
-    counted = torch.zeros(len(targets), groups, most, device=device)
+    counted = torch.zeros(len(targets), groups, most)
     pairs = []
     for image, target in enumerate(targets):
-        indices = torch.arange(len(target.labels), device=device).repeat(groups)
-        start = torch.arange(groups, device=device).repeat_interleave(len(target.labels)) * most
+        indices = torch.arange(len(target.labels)).repeat(groups)
+        start = torch.arange(groups).repeat_interleave(len(target.labels)) * most
         counted[image, :, : len(target.labels)] = 1
         pairs.append((start + indices, indices))
+    counted = counted.flatten(1).to(device)
     total = torch.zeros((), device=device)
     for prediction in layers:
         total = total + prediction_loss(
-            prediction, targets, pairs, objects * groups, weights, counted.flatten(1), generator
+            prediction, targets, pairs, objects * groups, weights, counted, generator
         )
     return total

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from argus_edge.train.losses.masks import MaskTargets, PointSettings, mask_costs, mask_losses
-from argus_edge.train.losses.matching import assign, matched
+from argus_edge.train.losses.matching import Pairs, assign, matched
 from argus_edge.train.model.decoders.mask2former import MaskPrediction
 from argus_edge.train.processes import objects_in
 
@@ -34,25 +35,21 @@ def match_masks(
     weights: Mask2FormerWeights,
     points: PointSettings | None,
     generator: torch.Generator | None = None,
-) -> list[tuple[Tensor, Tensor]]:
+) -> Pairs:
     """The cheapest one-to-one assignment per image: (query indices, target indices)."""
     probability = prediction.logits.softmax(-1)
-    pairs = []
-    for image, target in enumerate(targets):
-        bce, dice = mask_costs(
-            prediction.masks[image], target.masks, points.points if points else None, generator
-        )
-        cost = (
-            weights.bce * bce + weights.dice * dice - weights.classes * probability[image][:, target.labels]
-        )
-        pairs.append(assign(cost))
-    return pairs
+    labels = pad_sequence([t.labels for t in targets], batch_first=True)
+    chosen = probability.gather(2, labels[:, None].expand(-1, probability.shape[1], -1))
+    masks = [t.masks for t in targets]
+    bce, dice = mask_costs(prediction.masks, masks, points.points if points else None, generator)
+    cost = weights.bce * bce + weights.dice * dice - weights.classes * chosen
+    return assign(cost, [len(t.labels) for t in targets])
 
 
 def mask_prediction_loss(
     prediction: MaskPrediction,
     targets: Sequence[MaskTargets],
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    pairs: Pairs,
     objects: float,
     weights: Mask2FormerWeights,
     points: PointSettings | None,
@@ -62,15 +59,13 @@ def mask_prediction_loss(
     logits = prediction.logits
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)
-    image, query = matched(pairs)
-    wanted[image, query] = torch.cat([t.labels[of] for t, (_, of) in zip(targets, pairs, strict=True)])
+    image, query, of = matched(pairs, [len(t.labels) for t in targets], logits.device)
+    wanted[image, query] = torch.cat([t.labels for t in targets])[of]
     class_weights = torch.ones(no_object + 1, dtype=logits.dtype, device=logits.device)
     class_weights[no_object] = weights.no_object
     classes = functional.cross_entropy(logits.transpose(1, 2), wanted, class_weights)
-    truths = [t.masks for t in targets]
-    bce, dice = mask_losses(
-        prediction.masks[image, query], truths, [of for _, of in pairs], points, generator
-    )
+    truths = torch.cat([t.masks for t in targets])
+    bce, dice = mask_losses(prediction.masks[image, query], truths, of, points, generator)
     return weights.classes * classes + (weights.bce * bce + weights.dice * dice) / objects
 
 
@@ -84,7 +79,7 @@ def mask2former_loss(
     """Sum over what the queries answered before the first decoder layer and after each; a scalar.
 
     Every output is matched on its own. Without an object in any image the queries learn "no object" alone.
-    `generator` (on the CPU) draws the points.
+    `generator` draws the points.
     """
     weights = weights or Mask2FormerWeights()
     objects = objects_in(sum(len(target.labels) for target in targets))

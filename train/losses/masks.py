@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
@@ -37,36 +38,29 @@ def points_of(logits: Tensor) -> int:
 
 
 def random_points(masks: int, points: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Uniform points (masks, points, 2) with device and dtype of `like`; `generator` on the CPU."""
-    return torch.rand(masks, points, 2, generator=generator).to(like)
+    """Uniform points (masks, points, 2) with device and dtype of `like`; drawn where `generator` is."""
+    device = like.device if generator is None else generator.device
+    return torch.rand(masks, points, 2, generator=generator, device=device).to(like)
 
 
 def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples (N, P) of floating-point masks (N, H, W) at points (N, P, 2), or (1, P, 2) for all."""
-    if len(masks) == 0:
-        return masks.new_zeros(0, points.shape[1])
-    grid = (2 * points - 1).unsqueeze(1)
-    if len(points) == 1:
-        return functional.grid_sample(masks[None], grid, align_corners=False)[0, :, 0]
-    return functional.grid_sample(masks[:, None], grid, align_corners=False)[:, 0, 0]
+    """Bilinear samples (N, C, P) of floating-point masks (N, C, H, W) at points (N, P, 2)."""
+    if masks.numel() == 0:
+        return masks.new_zeros(*masks.shape[:2], points.shape[1])
+    return functional.grid_sample(masks, (2 * points - 1).unsqueeze(1), align_corners=False)[:, :, 0]
 
 
 @torch.no_grad()
-def sample_truth(masks: Sequence[Tensor], indices: Sequence[Tensor], points: Tensor) -> Tensor:
-    """As `sample_masks`, of the true masks that `mask_losses` names: no mask is copied, only what the points
-    touch becomes a number. Denoising names every object many times.
+def sample_truth(masks: Tensor, of: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples (N, P) of masks (M, H, W), bool, the n-th at points (N, P, 2) of mask of[n].
+
+    No mask is copied, only what the points touch becomes a number: denoising names every object many times.
     """
-    parts = points.split([len(of) for of in indices])
-    return torch.cat([_touched(m, of, where) for m, of, where in zip(masks, indices, parts, strict=True)])
-
-
-def _touched(masks: Tensor, indices: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples (N, P) of masks (M, H, W), bool, the n-th at points (N, P, 2) of mask indices[n]."""
     height, width = masks.shape[-2:]
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
     left, top = x.floor(), y.floor()
-    of = indices.to(masks.device)[:, None]
-    found = torch.zeros(len(indices), points.shape[1], dtype=points.dtype, device=masks.device)
+    of = of[:, None]
+    found = torch.zeros(points.shape[:2], dtype=points.dtype, device=masks.device)
     for column, across in ((left, 1 - (x - left)), (left + 1, x - left)):
         for row, down in ((top, 1 - (y - top)), (top + 1, y - top)):
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -82,22 +76,22 @@ def uncertain_points(
     """Points (N, P, 2), each mask's own, mostly where logits (N, h, w) are near 0."""
     candidates = random_points(len(logits), int(settings.points * settings.oversample), logits, generator)
     chosen = int(settings.points * settings.importance)
-    best = sample_masks(logits, candidates).abs().topk(chosen, dim=1, largest=False).indices
+    best = sample_masks(logits[:, None], candidates)[:, 0].abs().topk(chosen, dim=1, largest=False).indices
     near = candidates.gather(1, best.unsqueeze(-1).expand(-1, -1, 2))
     return torch.cat([near, random_points(len(logits), settings.points - chosen, logits, generator)], dim=1)
 
 
 def pairwise_bce(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean binary cross entropy (Q, M) of every pair of logits (Q, P) and truth (M, P) in [0, 1]."""
+    """Mean binary cross entropy (..., Q, M) of every pair of logits (..., Q, P) and truth (..., M, P)."""
     present, absent = functional.softplus(-logits), functional.softplus(logits)
-    return (present @ truth.T + absent @ (1 - truth).T) / logits.shape[1]
+    return (present @ truth.mT + absent @ (1 - truth).mT) / logits.shape[-1]
 
 
 def pairwise_dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """Dice loss (Q, M) of every pair of logits (Q, P) and truth (M, P) in [0, 1]."""
+    """Dice loss (..., Q, M) of every pair of logits (..., Q, P) and truth (..., M, P) in [0, 1]."""
     probability = logits.sigmoid()
-    sums = probability.sum(1)[:, None] + truth.sum(1)[None]
-    return 1 - (2 * probability @ truth.T + 1) / (sums + 1)
+    sums = probability.sum(-1).unsqueeze(-1) + truth.sum(-1).unsqueeze(-2)
+    return 1 - (2 * probability @ truth.mT + 1) / (sums + 1)
 
 
 def bce_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -115,33 +109,39 @@ def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
 @torch.no_grad()
 def mask_costs(
     logits: Tensor,
-    masks: Tensor,
+    masks: Sequence[Tensor],
     points: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy and dice (Q, M) of logits (Q, h, w) and true masks (M, H, W), bool, of one image.
+    """Cross entropy and dice (B, Q, M) of logits (B, Q, h, w) and each image's true masks (M, H, W), bool.
 
-    Both are taken at the same random points for all masks.
+    M is that of the fullest image; beyond its own objects an image's costs mean nothing. All masks of an
+    image are looked at in the same random points.
     """
-    where = random_points(1, points or points_of(logits), logits, generator)
-    predicted, truth = sample_masks(logits, where), sample_masks(masks.to(logits.dtype), where)
-    return pairwise_bce(predicted, truth), pairwise_dice(predicted, truth)
+    where = random_points(len(logits), points or points_of(logits), logits, generator)
+    counts = [len(m) for m in masks]
+    image = torch.arange(len(masks)).repeat_interleave(torch.tensor(counts)).to(logits.device)
+    every = torch.arange(len(image), device=logits.device)
+    truth = sample_truth(torch.cat(list(masks)), every, where[image])
+    padded = pad_sequence(truth.split(counts), batch_first=True)
+    predicted = sample_masks(logits, where)
+    return pairwise_bce(predicted, padded), pairwise_dice(predicted, padded)
 
 
 def mask_losses(
     logits: Tensor,
-    masks: Sequence[Tensor],
-    indices: Sequence[Tensor],
+    masks: Tensor,
+    of: Tensor,
     settings: PointSettings | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy and dice of logits (N, h, w) and their true masks, each summed over N.
 
-    masks: of each image (M, H, W), bool. indices: of each image, which of its masks the logits should be, N
-    in all. Without masks both are 0, with a gradient of 0 for what `logits` was taken from.
+    masks: (M, H, W), bool. of: (N,), which of them the logits should be. For N = 0 both are 0, with a
+    gradient of 0 for what `logits` was taken from.
     """
     if len(logits) == 0:
         return logits.sum(), logits.sum()
     where = uncertain_points(logits, settings or PointSettings(points_of(logits)), generator)
-    predicted, truth = sample_masks(logits, where), sample_truth(masks, indices, where)
+    predicted, truth = sample_masks(logits[:, None], where)[:, 0], sample_truth(masks, of, where)
     return bce_loss(predicted, truth), dice_loss(predicted, truth)

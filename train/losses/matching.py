@@ -6,20 +6,30 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+# Of each image the queries that got an object, and its objects, both (N,) int64 on the CPU.
+Pairs = Sequence[tuple[Tensor, Tensor]]
 
-def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """cost (Q, M) -> indices of the matched queries and of their objects, each (min(Q, M),).
 
-    What is not a number matches last: the loss then says so, where scipy would refuse the whole matrix.
+def assign(cost: Tensor, counts: Sequence[int]) -> Pairs:
+    """cost (B, Q, M) of which image b has the first counts[b] objects -> its min(Q, counts[b]) pairs.
+
+    What is not a number matches last: the loss then says so, where scipy would refuse the whole matrix. All
+    costs leave the device at once: each transfer waits for everything before it.
     """
-    rows, columns = linear_sum_assignment(cost.nan_to_num(nan=1e9).cpu().numpy())
-    return torch.as_tensor(rows, device=cost.device), torch.as_tensor(columns, device=cost.device)
+    costs = cost.nan_to_num(nan=1e9).cpu().numpy()
+    found = (linear_sum_assignment(of[:, :count]) for of, count in zip(costs, counts, strict=True))
+    return [(torch.as_tensor(rows), torch.as_tensor(columns)) for rows, columns in found]
 
 
-def matched(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The images and queries (N,) of the pairs of all images, which pick all matched outputs at once.
+def matched(pairs: Pairs, counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Image, query, and number among the objects of the whole batch, each (N,) on `device`.
 
-    Picked image by image, each costs a gradient as large as the outputs of the whole batch.
+    They pick all matched outputs at once: image by image, each would cost a gradient as large as the outputs
+    of the whole batch.
     """
     images = [torch.full_like(queries, image) for image, (queries, _) in enumerate(pairs)]
-    return torch.cat(images), torch.cat([queries for queries, _ in pairs])
+    before = [sum(counts[:image]) for image in range(len(counts))]
+    objects = [start + of for start, (_, of) in zip(before, pairs, strict=True)]
+    rows = torch.stack([torch.cat(images), torch.cat([q for q, _ in pairs]), torch.cat(objects)])
+    image, query, of = rows.to(device).unbind()
+    return image, query, of

@@ -14,8 +14,9 @@ AUXILIARY_WEIGHT = 0.4
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the pixels that are not `IGNORE`; 0 where there are none.
 
-    logits (B, K, h, w), resized to the labels; labels (B, H, W) int64.
+    logits (B, K, h, w), resized to the labels; labels (B, H, W) of any integers.
     """
+    labels = labels.long()
     full = resize(logits.float(), (labels.shape[-2], labels.shape[-1]))
     total = functional.cross_entropy(full, labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)

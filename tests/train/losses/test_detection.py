@@ -277,8 +277,8 @@ def test_masks_take_part_in_the_matching(seed: int) -> None:
             truth = truths[image]
             assert truth.masks is not None
             where = random_points(1, 32, p.masks, generator)
-            logits = sample_masks(p.masks[image], where).double()
-            wanted = sample_masks(truth.masks.float(), where).double()
+            logits = sample_masks(p.masks[image : image + 1], where)[0].double()
+            wanted = sample_masks(truth.masks.float()[None], where)[0].double()
             extra = 5 * mask2former.pair_wise_sigmoid_cross_entropy_loss(logits, wanted)
             extra += 5 * mask2former.pair_wise_dice_loss(logits, wanted)
             count = len(truth.labels)
@@ -299,8 +299,10 @@ def test_masks_add_cross_entropy_and_dice_to_an_output() -> None:
         whole = prediction_loss(p, truths, pairs, 3.0, weights, generator=seeded())
         assert p.masks is not None
         chosen = torch.cat([p.masks[image, rows] for image, (rows, _) in enumerate(pairs)])
-        wanted = [t.masks for t in truths if t.masks is not None]
-        entropy, dice = mask_losses(chosen, wanted, [i for _, i in pairs], POINTS, seeded())
+        wanted = torch.cat(
+            [t.masks[i] for t, (_, i) in zip(truths, pairs, strict=True) if t.masks is not None]
+        )
+        entropy, dice = mask_losses(chosen, wanted, torch.arange(len(wanted)), POINTS, seeded())
     assert float(whole - alone) == pytest.approx(float(5 * entropy + 5 * dice) / 3, rel=1e-5)
 
 

@@ -57,7 +57,8 @@ def test_samples_are_bilinear(shared: bool) -> None:
     masks = torch.randn(3, 5, 8, dtype=torch.float64)
     points = torch.rand(1 if shared else 3, 12, 2, dtype=torch.float64)
     points[0, :4] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1.0]])
-    answer = sample_masks(masks, points)
+    own = not shared
+    answer = sample_masks(masks[:, None], points)[:, 0] if own else sample_masks(masks[None], points)[0]
     for n in range(3):
         for p in range(12):
             x, y = points[0 if shared else n, p].tolist()
@@ -106,11 +107,23 @@ def test_uncertain_points_are_mask2former_s() -> None:
 
 def test_true_masks_are_sampled_where_they_lie() -> None:
     """As numbers and with every named mask copied it is the same, beyond the border, too."""
-    masks = [torch.rand(count, 12, 20) > 0.5 for count in (3, 0, 1)]
-    indices = [torch.tensor([2, 0, 2, 2]), torch.zeros(0, dtype=torch.int64), torch.tensor([0])]
+    masks, of = torch.rand(4, 12, 20) > 0.5, torch.tensor([2, 0, 2, 2, 3])
     points = torch.rand(5, 50, 2) * 1.2 - 0.1
-    copies = torch.cat([m[i] for m, i in zip(masks, indices, strict=True)])
-    torch.testing.assert_close(sample_truth(masks, indices, points), sample_masks(copies.float(), points))
+    expected = sample_masks(masks[of][:, None].float(), points)[:, 0]
+    torch.testing.assert_close(sample_truth(masks, of, points), expected)
+
+
+def test_costs_of_a_batch_are_those_of_its_images() -> None:
+    """Padding of the images with fewer objects touches nobody else's costs, nor whose points are drawn."""
+    logits = torch.randn(3, 6, 8, 8)
+    masks = [torch.rand(count, 32, 32) > 0.5 for count in (2, 0, 4)]
+    together = mask_costs(logits, masks, 40, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    for image, own in enumerate(masks):
+        alone = mask_costs(logits[image : image + 1], [own], 40, generator)
+        for all_costs, costs in zip(together, alone, strict=True):
+            assert all_costs.shape == (3, 6, 4)
+            torch.testing.assert_close(all_costs[image, :, : len(own)], costs[0])
 
 
 def test_three_quarters_of_the_points_are_uncertain() -> None:
@@ -128,13 +141,12 @@ def test_points_come_from_the_generator() -> None:
     logits, masks = torch.randn(3, 8, 8), torch.rand(3, 16, 16) > 0.5
     every = torch.arange(3)
     first, again, other = (
-        mask_losses(logits, [masks], [every], SETTINGS, torch.Generator().manual_seed(seed))
-        for seed in (1, 1, 2)
+        mask_losses(logits, masks, every, SETTINGS, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
-    costs = [mask_costs(logits, masks, 40, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    costs = [mask_costs(logits[None], [masks], 40, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(costs[0][0], costs[1][0])
     assert not torch.equal(costs[0][0], costs[2][0])
 
@@ -144,7 +156,7 @@ def test_perfect_masks_cost_least() -> None:
     masks = torch.zeros(3, 32, 32, dtype=torch.bool)
     masks[0, :16], masks[1, :, 16:], masks[2, 8:24, 8:24] = True, True, True
     logits = masks[:, 2::4, 2::4].float() * 60 - 30
-    bce, dice = mask_costs(logits, masks, 500)
+    bce, dice = (cost[0] for cost in mask_costs(logits[None], [masks], 500))
     assert bce.argmin(0).tolist() == bce.argmin(1).tolist() == [0, 1, 2]
     assert dice.argmin(0).tolist() == dice.argmin(1).tolist() == [0, 1, 2]
     assert float(dice.diagonal().max()) < 0.2 < 0.3 < float(dice[~torch.eye(3, dtype=torch.bool)].min())
@@ -154,24 +166,24 @@ def test_perfect_masks_cost_least() -> None:
 def test_masks_without_area_or_without_rest_have_finite_losses(area: str) -> None:
     logits = (torch.randn(2, 8, 8) * 100).requires_grad_()
     masks = torch.full((2, 16, 16), area == "all")
-    bce, dice = mask_losses(logits, [masks], [torch.arange(2)], SETTINGS)
+    bce, dice = mask_losses(logits, masks, torch.arange(2), SETTINGS)
     (bce + dice).backward()
     assert torch.isfinite(bce)
     assert 0 <= dice <= 2
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
-    assert all(torch.isfinite(cost).all() for cost in mask_costs(logits.detach(), masks, 40))
+    assert all(torch.isfinite(cost).all() for cost in mask_costs(logits.detach()[None], [masks], 40))
 
 
 def test_without_masks_losses_are_zero_and_costs_empty() -> None:
     logits = torch.randn(2, 8, 8, requires_grad=True)
-    bce, dice = mask_losses(logits[:0], [], [], SETTINGS)
+    bce, dice = mask_losses(logits[:0], torch.zeros(0, 16, 16).bool(), torch.arange(0), SETTINGS)
     (bce + dice).backward()
     assert bce == dice == 0
     assert logits.grad is not None
     assert not logits.grad.any()
-    costs = mask_costs(logits.detach(), torch.zeros(0, 16, 16, dtype=torch.bool), 40)
-    assert [tuple(cost.shape) for cost in costs] == [(2, 0), (2, 0)]
+    costs = mask_costs(logits.detach()[None], [torch.zeros(0, 16, 16, dtype=torch.bool)], 40)
+    assert [tuple(cost.shape) for cost in costs] == [(1, 2, 0), (1, 2, 0)]
 
 
 def test_the_losses_gradient_agrees_with_finite_differences() -> None:
