@@ -1,9 +1,9 @@
 """From a float graph to fp16 and int8.
 
 int8 is static Q/DQ as x86 CPUs like it: unsigned activations, signed weights per channel, and only products
-with constant weights. Attention products, softmax, norms, residual additions, sampling and the
-layers in `KEPT_FLOAT` stay in float. fp16 keeps the boundary tensors and what overflows or loses places in
-float.
+with constant weights, whose results are float. Attention products, softmax, norms, residual additions,
+sampling and the layers in `KEPT_FLOAT` stay in float. fp16 keeps the boundary tensors and what overflows or
+loses places in float.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from argus_edge.errors import ExportError, first_line
 from argus_edge.export.groupnorm import STATISTICS
 from argus_edge.export.rewrite import copied, sort_nodes
+from argus_edge.export.rounding import QUANTIZED, keep_from_others, merge_twins
 from argus_edge.export.sampling import PLACES
 from argus_edge.spec import PERSONS_TENSOR
 
 WeightBits = Literal[7, 8]
-QUANTIZED: Final = ["Conv", "MatMul", "Gemm", "ConvTranspose"]
 # Where a step of 1/255 of the range is too coarse: sampling offsets and weights, box changes and class
 # logits, the layer that sees raw pixels, and the regressed depth.
 # The statistics of a GroupNorm, which are sums over many places.
@@ -50,7 +50,9 @@ OPTIONS: Final = {
     "WeightSymmetric": True,
     "ActivationSymmetric": False,
     # Only the product reads the rounded tensor: residual additions and samplers beside it keep the float one.
+    # And what a product gives is not rounded, but for the next one: that would cost 5 dB.
     "DedicatedQDQPair": True,
+    "OpTypesToExcludeOutputQuantization": QUANTIZED,
 }
 FLOAT_IN_FP16: Final = [
     *DEFAULT_OP_BLOCK_LIST,
@@ -166,29 +168,9 @@ def to_int8(
         finally:
             logging.disable(logging.NOTSET)
         quantised = onnx.load(target)
-        _merge_twins(quantised)
+        keep_from_others(quantised.graph)
+        merge_twins(quantised)
         return quantised
-
-
-def _merge_twins(model: onnx.ModelProto) -> None:
-    """One Q/DQ pair where several products read the same tensor with the same scale, not one for each."""
-    constants = {
-        tensor.name: onnx.numpy_helper.to_array(tensor).tobytes() for tensor in model.graph.initializer
-    }
-    first: dict[tuple[Any, ...], str] = {}
-    renamed: dict[str, str] = {}
-    kept = []
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in constants:
-            key = (node.op_type, node.input[0], *(constants.get(name, name) for name in node.input[1:]))
-            if key in first:
-                renamed[node.output[0]] = first[key]
-                continue
-            first[key] = node.output[0]
-        kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
 
 
 def int8_products(model: onnx.ModelProto) -> list[str]:

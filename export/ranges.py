@@ -18,7 +18,6 @@ from argus_edge.runtime.engines import Array, default_threads, open_engine
 __all__ = ["ActivationRange", "Grid", "activation_ranges", "grids"]
 
 BINS: Final = 48
-ROUNDED_OUTPUT: Final = "_QuantizeLinear_Input"  # ends the new name of an output of the graph that is rounded
 MARGIN: Final = 0.25  # of a grid's span that its histogram shows on either side of it
 
 
@@ -27,7 +26,7 @@ class Grid:
     """An activation's 8-bit grid: the values `scale` x (n - `zero`), n from `low` to `high`."""
 
     tensor: str
-    layer: str  # the product that reads it or, of a graph's output, gives it
+    layer: str  # the product that reads it
     scale: float
     zero: int
     low: int
@@ -69,11 +68,10 @@ def grids(quantised: onnx.ModelProto) -> list[Grid]:
         readers = [
             r for dequantise in view.readers(node.output[0]) for r in view.readers(dequantise.output[0])
         ]
-        product = readers[0] if readers else view.producers[node.input[0]]
         limits = np.iinfo(zero.dtype)
         found.append(
             Grid(
-                node.input[0].removesuffix(ROUNDED_OUTPUT), product.name,
+                node.input[0], readers[0].name,
                 float(scale.reshape(())), int(zero.reshape(())), int(limits.min), int(limits.max),
             )
         )  # fmt: skip

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import onnx
 
 from argus_edge.export.precision import int8_products
-from argus_edge.export.rewrite import GraphView, copied, drop_unread
+from argus_edge.export.rewrite import copied
+from argus_edge.export.rounding import keep_from_others
 
 __all__ = ["Layer", "layers_of", "rank_layers", "return_to_float", "without"]
 
@@ -79,23 +80,20 @@ def return_to_float(
 ) -> onnx.ModelProto:
     """A copy of a Q/DQ graph in which the products `names` are as in the graph it was made from.
 
-    What they read and give is rounded no more, unless it is by another int8 product that gives or reads it.
+    What they read is rounded no more, unless it is for another int8 product that reads it, too.
     """
     model = copied(quantised)
     float_nodes = {node.name: node for node in original.graph.node}
     own = set(int8_products(model)) & set(names)
-    rounding = set(int8_products(model)) - own
-    touched, constants = set(), set()
+    constants = set()
     for node in model.graph.node:
         if node.name in own:
             data, result = node.input[0], node.output[0]
             node.CopyFrom(float_nodes[node.name])
-            node.input[0], node.output[0] = data, result  # rounded as before, for now
-            touched |= {data, result}
+            node.input[0], node.output[0] = data, result
             constants |= set(node.input[1:])
-    _unround(model, touched, rounding)
     _bring_back(model.graph, [t for t in original.graph.initializer if t.name in constants])
-    drop_unread(model.graph)
+    keep_from_others(model.graph)
     return model
 
 
@@ -107,33 +105,3 @@ def _bring_back(graph: onnx.GraphProto, constants: Sequence[onnx.TensorProto]) -
             del graph.node[index]
     there = {tensor.name for tensor in graph.initializer}
     graph.initializer.extend(tensor for tensor in constants if tensor.name not in there)
-
-
-def _unround(model: onnx.ModelProto, touched: Collection[str], rounding: Collection[str]) -> None:
-    """Let all but the nodes `rounding` read the tensors `touched` before they are rounded, where no node of
-    `rounding` makes them.
-    """
-    view = GraphView(model.graph)
-    for node in model.graph.node:
-        before = view.producers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if before is None:  # weights
-            continue
-        raw, rounded = before.input[0], node.output[0]
-        producer = view.producers.get(raw)
-        if not {raw, rounded} & set(touched) or (producer is not None and producer.name in rounding):
-            continue
-        if rounded in view.outputs and producer is not None:  # the pair stands between node and output
-            _rename(model.graph, rounded, f"{rounded}/Rounded", rounding)
-            _rename(model.graph, raw, rounded)
-        else:
-            for reader in view.readers(rounded):
-                if reader.name not in rounding:
-                    reader.input[:] = [raw if name == rounded else name for name in reader.input]
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str, readers: Collection[str] | None = None) -> None:
-    """Give a tensor another name where it is made and where it is read; by some `readers` only if given."""
-    for node in graph.node:
-        node.output[:] = [new if name == old else name for name in node.output]
-        if readers is None or node.name in readers:
-            node.input[:] = [new if name == old else name for name in node.input]

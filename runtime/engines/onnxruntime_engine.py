@@ -35,7 +35,10 @@ class OnnxRuntimeEngine:
             bfloat16 = "0" if precision == "fp32" else "1"
             options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", bfloat16)
             session = onnxruntime.InferenceSession(
-                str(model_file), options, providers=["CPUExecutionProvider"]
+                str(model_file),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # there is nothing to fall back to, and it would say so on stdout
             )
         except Exception as error:
             raise EngineError(f"{model_file}: ONNX Runtime cannot load it: {_one_line(error)}") from error

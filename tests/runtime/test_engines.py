@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_an_unreadable_file_is_one_clear_error(
         open_engine(engine_name, model, threads=1, precision="fp32")
     assert "\n" not in str(error.value)
     assert error.value.__cause__ is not None
+
+
+def test_damaged_graphs_open_or_are_one_clear_error(engine_name: str, tiny_package: ModelPackage) -> None:
+    """Bytes changed, cut off and moved; in a process of its own, which a crash would end."""
+    model = tiny_package.model_file("backbone", "fp32")
+    command = [sys.executable, str(Path(__file__).with_name("damaged_graphs.py")), engine_name, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    assert told["opened"] + told["refused"] == 60
+    assert told["refused"] > 20
 
 
 def test_a_closed_engine_says_so(engine_name: str, tiny_package: ModelPackage) -> None:
