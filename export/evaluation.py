@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +10,9 @@ from argus_edge.errors import TaskError
 from argus_edge.export.calibration import SCENES
 from argus_edge.runtime.engines import default_threads
 from argus_edge.tasks import TASKS
-from argus_edge.train.data.example import Example
-from argus_edge.train.data.rendered import examples_for
 from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS
-from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.data.scenes.splits import get_split
-from argus_edge.train.evaluation_sets import SIZE, EvaluationSet, open_sets, rendered_set
+from argus_edge.train.evaluation_sets import EvaluationSet, open_sets, rendered_sets
 from argus_edge.train.sources import data_and_split
 
 __all__ = ["EVALUATION_SCENES", "find_evaluation"]
@@ -51,22 +47,11 @@ def find_evaluation(
         if not left:
             raise TaskError(f"--eval-data {text}: those before it tell about all tasks; leave it out")
         if text == SCENES:
-            sets.append(_scenes(left, images or EVALUATION_SCENES, cache))
+            first, count = get_split("val").first, images or EVALUATION_SCENES
+            sets += rendered_sets(left, first, count, cache, processes=default_threads(), progress=False)
         else:
             data, split = data_and_split(text)
             sets += open_sets([data], split, left, images)
     for each in sets:
         each.tables(classes, {}, shared=False)  # here, before any work, names of classes are found to differ
     return sets
-
-
-def _scenes(tasks: Sequence[str], count: int, cache: Path) -> EvaluationSet:
-    """As `rendered_set`, but read as often as one likes, and without a progress bar of its own."""
-    first = get_split("val").first
-
-    def read() -> Iterable[Example]:
-        if set(tasks) != {"anom"}:
-            SceneDataset(first, count, SIZE, cache).prerender(default_threads(), progress=False)
-        return examples_for(tasks, first, count, SIZE, cache)[0]
-
-    return replace(rendered_set(tasks, first, count, cache), read=read)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from argus_edge.errors import DatasetError, InputError, TaskError
-from argus_edge.runtime.engines import default_threads
 from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.dataset import LabelledImages, all_images
 from argus_edge.train.data.example import Example
@@ -52,20 +52,44 @@ class EvaluationSet:
             raise InputError(f"{self.title}: {error}") from error
 
 
-def rendered_set(tasks: Sequence[str], first_seed: int, scenes: int, cache: Path | None) -> EvaluationSet:
-    """Scenes from `first_seed` on, which `cache` keeps for the next time, and as many surfaces for anom."""
-    from argus_edge.train.data.rendered import examples_for
+def rendered_sets(
+    tasks: Sequence[str],
+    first_seed: int,
+    count: int,
+    cache: Path | None,
+    size: int = SIZE,
+    processes: int = 0,
+    progress: bool = True,
+) -> list[EvaluationSet]:
+    """`count` scenes from `first_seed` on and, for anom, as many surfaces, which no other task is run on.
+
+    Args:
+        tasks: to be measured.
+        first_seed: of scenes and surfaces.
+        count: of each of the two.
+        cache: folder that keeps scenes for the next time.
+        size: of a side [px].
+        processes: that render the scenes before the first is asked for, into the cache; 0: one by one.
+        progress: show how far they are.
+    """
+    from argus_edge.train.data.rendered import scene_examples, surface_examples
     from argus_edge.train.data.scenes.dataset import SceneDataset
 
-    examples, count = examples_for(tasks, first_seed, scenes, SIZE, cache)
+    on_scenes = tuple(task for task in tasks if task != "anom")
 
-    def read() -> Iterable[Example]:
-        if cache is not None and set(tasks) != {"anom"}:
-            SceneDataset(first_seed, scenes, SIZE, cache).prerender(default_threads())
-        return examples
+    def scenes() -> Iterable[Example]:
+        if cache is not None and processes:
+            SceneDataset(first_seed, count, size, cache).prerender(processes, progress=progress)
+        return scene_examples(on_scenes, first_seed, count, size, cache)
 
-    title = f"scenes {first_seed} to {first_seed + scenes - 1}, {SIZE}x{SIZE}"
-    return EvaluationSet(title, tuple(tasks), SCENE_CLASSES, count, read)
+    title = f"{first_seed} to {first_seed + count - 1}, {size}x{size}"
+    sets = []
+    if on_scenes:
+        sets.append(EvaluationSet(f"scenes {title}", on_scenes, SCENE_CLASSES, count, scenes))
+    if "anom" in tasks:
+        surfaces = partial(surface_examples, first_seed, count, size)
+        sets.append(EvaluationSet(f"surfaces {title}", ("anom",), SCENE_CLASSES, count, surfaces))
+    return sets
 
 
 def open_sets(

@@ -16,10 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from argus_edge.errors import TrainingError, first_line
 from argus_edge.runtime.machine import this_machine
-from argus_edge.train.data.classes import SCENE_CLASSES
-from argus_edge.train.data.rendered import examples_for
 from argus_edge.train.data.scenes.splits import get_split
-from argus_edge.train.evaluation_sets import EvaluationSet, check_used
+from argus_edge.train.evaluation_sets import EvaluationSet, check_used, rendered_sets
 from argus_edge.train.loop import StepReport, Trainer
 from argus_edge.train.metrics import TaskMetric
 from argus_edge.train.model.argus import Argus
@@ -39,19 +37,8 @@ BEST: Final = "best"  # those with the highest score
 
 def scene_sets(recipe: Recipe, tasks: Sequence[str], cache: Path) -> list[EvaluationSet]:
     """The first scenes of the validation split, and as many surfaces for anom; `cache` keeps scenes."""
-    first, count, size = get_split("val").first, recipe.validate_scenes, recipe.phases[-1].size
-    groups = {
-        "scenes": tuple(task for task in tasks if task != "anom"),
-        "surfaces": tuple(task for task in tasks if task == "anom"),
-    }
-
-    def rendered(kind: str, tasks: tuple[str, ...]) -> EvaluationSet:
-        title = f"{kind} {first} to {first + count - 1}, {size}x{size}"
-        return EvaluationSet(
-            title, tasks, SCENE_CLASSES, count, lambda: examples_for(tasks, first, count, size, cache)[0]
-        )
-
-    return [rendered(kind, chosen) for kind, chosen in groups.items() if chosen]
+    first, size = get_split("val").first, recipe.phases[-1].size
+    return rendered_sets(tasks, first, recipe.validate_scenes, cache, size)
 
 
 class Journal:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from argus_edge.tasks import get_task
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.evaluation_sets import EvaluationSet
@@ -105,12 +103,16 @@ def to_json(
 
 
 def _together(measurements: Sequence[Measurement]) -> dict[str, Evaluation]:
-    """Precision -> its figures on all sets, of which no two measure the same task."""
+    """Precision -> its figures on all sets, of which no two measure the same task.
+
+    Times of frames are those on the set with the most tasks.
+    """
+    fullest = max(measurements, key=lambda each: len(each.on.tasks))
     return {
         name: Evaluation(
             {task: v for each in measurements for task, v in each.evaluations[name].metrics.items()},
             {task: v for each in measurements for task, v in each.evaluations[name].protocols.items()},
-            np.concatenate([each.evaluations[name].frame_ms for each in measurements]),
+            fullest.evaluations[name].frame_ms,
         )
         for name in measurements[0].evaluations
     }

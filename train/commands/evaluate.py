@@ -20,6 +20,7 @@ from typing import NoReturn, TextIO
 from argus_edge.command import positive_number, run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, TaskError
+from argus_edge.runtime.engines import default_threads
 from argus_edge.tasks import get_task
 from argus_edge.train.custom import (
     HINT,
@@ -41,7 +42,7 @@ from argus_edge.train.evaluation_sets import (
     check_used,
     choose_protocols,
     open_sets,
-    rendered_set,
+    rendered_sets,
     tells_about,
     with_protocols,
 )
@@ -204,7 +205,7 @@ def _sets(options: argparse.Namespace, model: Model) -> list[EvaluationSet]:
     tasks = options.tasks or _measurable(options.path, model.tasks)
     if not options.data:
         count = min(options.scenes, options.limit or options.scenes)
-        return [rendered_set(tasks, options.first_seed, count, options.cache)]
+        return rendered_sets(tasks, options.first_seed, count, options.cache, processes=default_threads())
     sets = open_sets(options.data, options.split, tasks, options.limit, options.strict)
     if options.tasks is not None:
         check_told(sets, options.data, tasks)

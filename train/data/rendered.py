@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,21 +20,17 @@ from argus_edge.train.metrics import AnomalyTruth, PanopticTruth, TrueSegment
 _PIXEL_CENTRE: Final = np.array([0.5, 0.5, 0], np.float32)  # scenes count pixels from their corners
 
 
-def examples_for(
+def scene_examples(
     tasks: Collection[str], first_seed: int, count: int, size: int, cache: Path | None = None
-) -> tuple[Iterable[Example], int]:
-    """`count` scenes where tasks need them, as many surfaces where anomaly detection is among them, and their
-    number together; from `first_seed` on, `size` [px] a side. `cache` keeps scenes for the next time.
+) -> Iterator[Example]:
+    """`count` scenes from `first_seed` on, `size` [px] a side, with the labels that `tasks` need.
+
+    `cache` keeps them for the next time.
     """
     from argus_edge.train.data.scenes.dataset import SceneDataset  # which needs rich, to show progress
 
-    parts: list[Iterable[Example]] = []
-    if set(tasks) != {"anom"}:
-        scenes = SceneDataset(first_seed, count, size, cache, normals="normal" in maps_needed(tasks))
-        parts.append(scene_example(scene, tasks) for scene in scenes)
-    if "anom" in tasks:
-        parts.append(surface_examples(first_seed, count, size))
-    return chain(*parts), count * len(parts)
+    scenes = SceneDataset(first_seed, count, size, cache, normals="normal" in maps_needed(tasks))
+    return (scene_example(scene, tasks) for scene in scenes)
 
 
 def surface_examples(first_seed: int, count: int, size: int) -> Iterator[Example]:
