@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -25,6 +26,8 @@ from argus_edge.train.model.build import (
 )
 from argus_edge.train.model.checkpoint import CheckpointInfo, load_parts, read_info, require_tasks
 from argus_edge.train.recipe import Recipe
+
+DETECTORS: Final = (("inst", "det"), ("det", "inst"))  # what a detector becomes, and what it was
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def start_model(
     load_parts(path, model, fresh, sources)
     if "pan" in kept:
         things = info.things
-    return Start(model, tasks, classes, things, _notes(path, model, info, sources, fresh))
+    return Start(model, tasks, classes, things, _notes(path, model, info, sources, classes))
 
 
 def freeze_parts(model: Argus, recipe: Recipe) -> tuple[str, ...]:
@@ -154,7 +157,7 @@ def _fresh_tensors(
         if source != name:
             with torch.random.fork_rng(devices=[]):
                 known = build_decoder(variant, source, names).state_dict()
-            fresh[name] = frozenset(decoder.state_dict().keys() - known.keys())
+            fresh[name] = frozenset(decoder.state_dict().keys() ^ known.keys())
         if tuple(info.classes.get(source, ())) != tuple(names):
             with torch.random.fork_rng(devices=[]):
                 other = build_decoder(variant, name, (*names, "one more")).state_dict()
@@ -163,9 +166,11 @@ def _fresh_tensors(
 
 
 def _source(name: str, variant: Variant, info: CheckpointInfo) -> str:
-    """The checkpoint's decoder that becomes decoder `name`: a detector without masks may get them."""
-    grows = name == "inst" and DECODERS[variant].initial_boxes == "regressed"
-    return "det" if grows and name not in info.tasks else name
+    """The checkpoint's decoder that becomes decoder `name`: a detector may get masks, or leave its own."""
+    there = decoders_of(info.tasks)
+    other = {"det": "inst", "inst": "det"}.get(name, name)
+    alike = DECODERS[variant].initial_boxes == "regressed"
+    return other if alike and name not in there and other in there else name
 
 
 def _notes(
@@ -173,15 +178,20 @@ def _notes(
     model: Argus,
     info: CheckpointInfo,
     sources: Mapping[str, str],
-    fresh: Mapping[str, frozenset[str]],
+    classes: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
-    new = [name for name in model.decoders if name not in fresh]
-    grown = [name for name, source in sources.items() if source != name]
-    renamed = [name for name, tensors in fresh.items() if tensors and name not in grown]
+    new = [name for name in model.decoders if name not in sources]
+    grown, shrunk = ([n for n, of in sources.items() if (n, of) == pair] for pair in DETECTORS)
+    renamed = [
+        name
+        for name, of in sources.items()
+        if tuple(info.classes.get(of, ())) != tuple(classes.get(name, ()))
+    ]
     left = [task for task in info.tasks if decoder_of(task, info.tasks) not in sources.values()]
     told = (
         ("start from nothing", new),
         ("start from the boxes of det, with masks from nothing", grown),
+        ("start from inst without its masks", shrunk),
         ("have other classes, whose layers start from nothing", renamed),
         ("are left out of the result, as --keep is not given", left),
     )

@@ -112,6 +112,36 @@ def test_a_detector_gets_masks_and_answers_the_same_boxes(tmp_path: Path) -> Non
         torch.testing.assert_close(new[name], value)
 
 
+def test_a_detector_leaves_its_masks_and_answers_the_same_boxes(tmp_path: Path) -> None:
+    """But for its classes, where these are others."""
+    torch.manual_seed(1)
+    model = build_model("nano", ("det", "inst"), SCENE_CLASSES)
+    classes = {task: SCENE_CLASSES[task] for task in ("det", "inst")}
+    save_checkpoint(tmp_path, model, CheckpointInfo("nano", ("det", "inst"), classes, 96))
+    before, _ = load_checkpoint(tmp_path)
+    start = start_model(recipe(tmp_path, "det"), SCENE_CLASSES, 0)
+    assert [note.split(": decoders that ")[1] for note in start.notes] == [
+        "start from inst without its masks: det"
+    ]
+    features = before.features(torch.rand(1, 3, 96, 96))
+    inst, det = before.decoders["inst"].eval(), start.model.decoders["det"].eval()
+    assert isinstance(det, MaskDINO)
+    assert isinstance(inst, MaskDINO)
+    assert not any("mask" in name for name in det.state_dict())
+    with torch.no_grad():
+        old = inst.infer_boxes([features[level] for level in inst.box_levels])
+        new = det.infer([features[level] for level in det.levels])
+    for name, value in old.items():
+        torch.testing.assert_close(new[name], value)
+    other = start_model(recipe(tmp_path, "det"), {"det": ("cell", "platelet")}, 0)
+    assert [note.split(": decoders that ")[1] for note in other.notes] == [
+        "start from inst without its masks: det",
+        "have other classes, whose layers start from nothing: det",
+    ]
+    kept = same(other.model.decoders["det"], det)
+    assert {n for n in set(det.state_dict()) - kept if "classify" not in n and "label" not in n} == set()
+
+
 @pytest.mark.parametrize("freeze", ["none", "backbone", "backbone+adapter"])
 def test_frozen_parts_and_kept_decoders_come_out_bit_for_bit(
     stage1: Path, tmp_path: Path, freeze: str
