@@ -232,12 +232,12 @@ class Trainer:
     def _update_average(self) -> None:
         """Exponential moving average, with a shorter memory in the first steps."""
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        means, values = (list(of.state_dict().values()) for of in (self.average, self.model))
-        counts = [pair for pair in zip(means, values, strict=True) if not pair[0].is_floating_point()]
-        for count, value in counts:
-            count.copy_(value)
-        means, values = ([t for t in of if t.is_floating_point()] for of in (means, values))
-        torch._foreach_lerp_(means, values, 1 - decay)  # one kernel for many tensors on a GPU
+        states = self.average.state_dict().values(), self.model.state_dict().values()
+        averages, values = ([t for t in state if t.is_floating_point()] for state in states)
+        torch._foreach_lerp_(averages, values, 1 - decay)  # one kernel for many tensors on a GPU
+        for count, value in zip(*states, strict=True):
+            if not count.is_floating_point():
+                count.copy_(value)
 
     def save(self, folder: Path) -> None:
         """Everything the next step depends on. Raises TrainingError, with nothing lost, where it cannot."""

@@ -168,7 +168,7 @@ def _fresh_tensors(
 def _source(name: str, variant: Variant, info: CheckpointInfo) -> str:
     """The checkpoint's decoder that becomes decoder `name`: a detector may get masks, or leave its own."""
     there = decoders_of(info.tasks)
-    other = {"det": "inst", "inst": "det"}.get(name, name)
+    other = dict(DETECTORS).get(name, name)
     alike = DECODERS[variant].initial_boxes == "regressed"
     return other if alike and name not in there and other in there else name
 
