@@ -1,6 +1,5 @@
 # Warnings, optimisation and sanitizers for our own targets; nothing global, so nanobind keeps its flags.
-set(ARGUS_SANITIZE "" CACHE STRING "Sanitizer to build with: address or thread")
-set_property(CACHE ARGUS_SANITIZE PROPERTY STRINGS "" address thread)
+set(ARGUS_SANITIZE "" CACHE STRING "Sanitizers to build with: address, undefined, both with a comma, or thread")
 
 function(argus_compiler_options target)
   target_compile_features(${target} PUBLIC cxx_std_17)
@@ -11,7 +10,8 @@ function(argus_compiler_options target)
     VISIBILITY_INLINES_HIDDEN ON)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Werror $<$<CONFIG:Release>:-O3>)
   if(ARGUS_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=${ARGUS_SANITIZE} -fno-omit-frame-pointer -g)
+    target_compile_options(${target} PUBLIC -fsanitize=${ARGUS_SANITIZE} -fno-sanitize-recover=all
+      -fno-omit-frame-pointer -g)
     target_link_options(${target} PUBLIC -fsanitize=${ARGUS_SANITIZE})
   endif()
 endfunction()

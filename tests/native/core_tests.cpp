@@ -64,6 +64,31 @@ void every_size_and_stride_is_read_inside_the_image() {
     }
 }
 
+// White frames of every format and any stride, allocated to the byte.
+void camera_formats_are_read_inside_the_frame() {
+    for (int height : {2, 34, 100}) {
+        for (int width : {2, 32, 76}) {
+            for (std::ptrdiff_t step : {1, 2, 5}) {
+                const std::ptrdiff_t row = step * (width - 1) + 1;
+                std::vector<std::uint8_t> nv12(static_cast<std::size_t>(height / 2 * 3 * row), 128);
+                std::fill(nv12.begin(), nv12.begin() + height * row, std::uint8_t{235});
+                std::vector<std::uint8_t> yuyv(static_cast<std::size_t>(2 * height * row), 128);
+                std::fill(yuyv.begin(), yuyv.begin() + height * row, std::uint8_t{235});
+                const argus::ImageView views[] = {
+                    {nv12.data(), height, width, row, step, 0, argus::PixelFormat::nv12},
+                    {yuyv.data(), height, width, row, step, height * row, argus::PixelFormat::yuyv},
+                };
+                for (const argus::ImageView& view : views) {
+                    std::vector<std::uint8_t> out(32 * 48 * 3);
+                    argus::letterbox(view, {out.data(), 32, 48}, 32, 48, {});
+                    const auto white = [](std::uint8_t level) { return level >= 254; };
+                    expect(std::all_of(out.begin(), out.end(), white), "white stays white");
+                }
+            }
+        }
+    }
+}
+
 // Bilinear sampling as a sum over every cell of the map, each weighted by a tent one cell wide.
 double tent_sample(const float* value, std::size_t step, const argus::MapShape& shape, double x, double y) {
     double sum = 0;
@@ -136,8 +161,10 @@ void impossible_sizes_are_refused() {
     std::uint8_t pixel[3] = {};
     const argus::ImageView image{pixel, 1, 1, 3, 3, 1};
     const argus::ImageView empty{pixel, 0, 1, 3, 3, 1};
+    const argus::ImageView odd{pixel, 1, 1, 1, 1, 1, argus::PixelFormat::yuyv};
     const argus::ImageBuffer input{pixel, 1, 1};
     expect(refuses([&] { argus::letterbox(empty, input, 1, 1, {}); }), "an empty image is refused");
+    expect(refuses([&] { argus::letterbox(odd, input, 1, 1, {}); }), "half a pair of pixels is refused");
     expect(refuses([&] { argus::letterbox(image, input, 0, 1, {}); }), "an empty result is refused");
     expect(refuses([&] { argus::letterbox(image, input, 1, 2, {}); }),
            "a result that does not fit is refused");
@@ -148,6 +175,7 @@ void impossible_sizes_are_refused() {
 int main() {
     weights_add_up_to_one_and_stay_inside();
     every_size_and_stride_is_read_inside_the_image();
+    camera_formats_are_read_inside_the_frame();
     impossible_sizes_are_refused();
     deformable_sampling_sums_bilinear_samples();
     return 0;

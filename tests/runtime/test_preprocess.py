@@ -11,13 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from argus_edge.errors import ImageError
+from argus_edge.errors import ImageError, InputError
 from argus_edge.geometry import Letterbox
 from argus_edge.runtime import _native
-from argus_edge.runtime.preprocess import MAX_SIDE, check_image, preprocess, preprocess_reference
+from argus_edge.runtime.preprocess import MAX_SIDE, PixelFormat, check_image, preprocess, to_rgb
 from argus_edge.spec import ImageSpec
+from tests.runtime.references.preprocess import preprocess_reference
 
-Preprocess = Callable[[NDArray[np.uint8], ImageSpec], tuple[NDArray[np.uint8], Letterbox]]
+Preprocess = Callable[..., tuple[NDArray[np.uint8], Letterbox]]
 
 SPEC = ImageSpec(320, 320)
 SIZES = [(480, 640), (321, 517), (64, 48), (320, 320), (1, 1), (1, 900), (700, 2), (1080, 1920)]
@@ -91,6 +92,103 @@ def test_strides_do_not_matter(run: Preprocess, view: Callable[[Any], NDArray[np
     image = view(noise(123, 457))
     packed = np.ascontiguousarray(image)
     assert (run(image, SPEC)[0] == run(packed, SPEC)[0]).all()
+
+
+CAMERA = pytest.mark.parametrize(("pixel_format", "shape"), [("nv12", (360, 320)), ("yuyv", (240, 320, 2))])
+
+
+def samples(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
+    """Also of Y, U and V beyond their ranges."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@both
+@CAMERA
+def test_colours_are_those_of_opencv(run: Preprocess, pixel_format: PixelFormat, shape: Any) -> None:
+    image = samples(shape)  # of the input's width: nothing is resized
+    tensor, letterbox = run(image, SPEC, pixel_format)
+    assert (letterbox.image_height, letterbox.image_width) == (240, 320)
+    assert difference(tensor[0, :240], to_rgb(image, pixel_format)) <= LEVEL
+    assert (tensor[0, 240:] == SPEC.pad_color).all()
+
+
+@both
+@CAMERA
+def test_known_colours(run: Preprocess, pixel_format: PixelFormat, shape: Any) -> None:
+    """Of the standard's colour bars at full level: Y, U, V and what they stand for."""
+    bars = {
+        (235, 128, 128): (255, 255, 255),
+        (16, 128, 128): (0, 0, 0),
+        (81, 90, 240): (255, 0, 0),
+        (145, 54, 34): (0, 255, 0),
+        (41, 240, 110): (0, 0, 255),
+        (126, 128, 128): (128, 128, 128),
+    }
+    for (y, u, v), colour in bars.items():
+        image = np.empty(shape, np.uint8)
+        luma, chroma = (
+            (image[:240], image[240:]) if pixel_format == "nv12" else (image[..., 0], image[..., 1])
+        )
+        luma[:], chroma[:, ::2], chroma[:, 1::2] = y, u, v
+        assert difference(run(image, SPEC, pixel_format)[0][0, :240], np.array(colour, np.uint8)) <= 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (2, 2), (64, 48), (722, 1286)])
+@pytest.mark.parametrize("pixel_format", ["nv12", "yuyv", "bgr"])
+def test_camera_formats_are_resized_as_rgb_is(pixel_format: PixelFormat, height: int, width: int) -> None:
+    shapes = {"nv12": (height * 3 // 2, width), "yuyv": (height, width, 2), "bgr": (height, width, 3)}
+    image = samples(shapes[pixel_format], seed=2)
+    compiled = preprocess(image, SPEC, pixel_format)
+    reference = preprocess_reference(image, SPEC, pixel_format)
+    assert compiled[1] == reference[1]
+    assert difference(compiled[0], reference[0]) <= LEVEL
+
+
+@CAMERA
+def test_strides_of_a_cameras_frame_do_not_matter(pixel_format: PixelFormat, shape: Any) -> None:
+    rows, width, *channels = shape
+    pitched = samples((rows, width + 64, *channels))[:, :width]  # rows are longer in memory
+    wide = samples((rows, 3 * width, *channels))[:, ::3]
+    for image in (pitched, wide, np.asfortranarray(samples(shape)), samples(shape)[:, ::-1]):
+        packed = np.ascontiguousarray(image)
+        assert (preprocess(image, SPEC, pixel_format)[0] == preprocess(packed, SPEC, pixel_format)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "shape", "words"),
+    [
+        (
+            "nv12",
+            (240, 320, 3),
+            ["(3 H / 2, W) uint8 NV12", "240x320x3 uint8", "of two dimensions"],
+        ),
+        ("nv12", (361, 320), ["361x320 uint8", "H and W are even"]),
+        ("nv12", (360, 321), ["360x321 uint8", "H and W are even"]),
+        ("nv12", (0, 320), ["0x320 uint8", "empty"]),
+        ("nv12", (3, MAX_SIDE + 2), [str(MAX_SIDE)]),
+        ("yuyv", (240, 640), ["(H, W, 2) uint8 YUYV", "240x640 uint8", "reshape(height, width, 2)"]),
+        ("yuyv", (240, 321, 2), ["240x321x2 uint8", "W is even"]),
+        ("bgr", (240, 320, 4), ["(H, W, 3) uint8 BGR", "240x320x4 uint8", "[:, :, :3]"]),
+    ],
+)
+def test_what_is_no_frame_of_its_format_is_refused(
+    pixel_format: PixelFormat, shape: tuple[int, ...], words: list[str]
+) -> None:
+    for function in (check_image, to_rgb, lambda image, given: preprocess(image, SPEC, given)):
+        with pytest.raises(ImageError) as caught:
+            function(np.zeros(shape, np.uint8), pixel_format)
+        assert all(word in str(caught.value) for word in words)
+    with pytest.raises(ImageError, match="astype"):
+        check_image(np.zeros((6, 4), np.uint16), "nv12")
+    with pytest.raises(InputError, match="unknown pixel_format 'yv12'; there are: rgb, bgr, nv12, yuyv"):
+        check_image(np.zeros((6, 4), np.uint8), "yv12")  # type: ignore[arg-type]
+
+
+def test_very_long_sides_do_not_add_up_their_roundings() -> None:
+    image = np.full((MAX_SIDE, 2, 3), 255, np.uint8)
+    image[:, 1] = np.arange(MAX_SIDE)[:, None] % 256
+    spec = ImageSpec(32, 32)
+    assert difference(preprocess(image, spec)[0], preprocess_reference(image, spec)[0]) <= LEVEL
 
 
 def test_a_read_only_image_is_read() -> None:

@@ -17,8 +17,8 @@ from argus_edge.errors import EngineError, EngineMissingError, ImageError, Input
 from argus_edge.geometry import Letterbox
 from argus_edge.package import model_path, write_package
 from argus_edge.runtime.engines import engine_status
-from argus_edge.runtime.preprocess import preprocess_reference
 from argus_edge.spec import TensorSpec
+from tests.runtime.references.preprocess import preprocess_reference
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])

@@ -8,7 +8,7 @@ namespace argus {
 Resampling::Resampling(int source_size, int target_size) {
     const double step = static_cast<double>(source_size) / target_size;
     const double radius = std::max(step, 1.0);
-    taps = 2 * static_cast<std::size_t>(std::ceil(radius)) + 1;
+    taps = 2 * static_cast<std::size_t>(std::ceil(radius)) + 2;
     first.reserve(static_cast<std::size_t>(target_size));
     count.reserve(static_cast<std::size_t>(target_size));
     weights.assign(static_cast<std::size_t>(target_size) * taps, 0.0F);

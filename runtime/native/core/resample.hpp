@@ -16,7 +16,7 @@ struct Resampling {
 
     const float* weight(int target) const { return weights.data() + static_cast<std::size_t>(target) * taps; }
 
-    std::size_t taps;            // room per target; targets near the border use less of it
+    std::size_t taps;            // room per target, an even number: what is not used is 0
     std::vector<int> first;      // (target_size,) first source sample
     std::vector<int> count;      // (target_size,) number of source samples
     std::vector<float> weights;  // (target_size, taps)
