@@ -17,7 +17,7 @@ from argus_edge.runtime.draw import draw_apart
 from argus_edge.runtime.sources import Source, SourceFrame
 
 FOLDER_RATE: Final = 2.0  # of the video made from a folder of images [frames/s]
-CAMERA_RATE: Final = 15.0  # of the video of a camera that does not tell its own [frames/s]
+LIVE_RATE: Final = 15.0  # of the video of a camera or stream that does not tell its own [frames/s]
 
 
 class RunFolder:
@@ -32,7 +32,7 @@ class RunFolder:
     def __init__(self, path: Path, source: Source) -> None:
         self._path = path
         self._single = source.kind == "image"
-        self._rate = source.frame_rate or (CAMERA_RATE if source.kind == "camera" else FOLDER_RATE)
+        self._rate = source.frame_rate or (LIVE_RATE if source.kind in ("camera", "stream") else FOLDER_RATE)
         self._sampler = FrameSampler(source.count)
         self._video: Any = None
         self._video_size = 0, 0
@@ -96,8 +96,13 @@ class RunFolder:
 
 
 def result_line(source_frame: SourceFrame, frame: Frame) -> str:
-    """One line of results.jsonl: the frame's number, name and time [s], then `Frame.to_json`."""
-    record = {"frame": source_frame.index, "name": source_frame.name, "time_s": source_frame.time}
+    """One line of results.jsonl: the frame's number, name and times [s], then `Frame.to_json`."""
+    record = {
+        "frame": source_frame.index,
+        "name": source_frame.name,
+        "time_s": source_frame.time,
+        "capture_time_s": source_frame.capture_time,
+    }
     return json.dumps({**record, **frame.to_json()})
 
 

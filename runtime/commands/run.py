@@ -1,4 +1,4 @@
-"""argus-run: a model package on images, a folder, a video or a camera.
+"""argus-run: a model package on images, a folder, a video, a camera or a stream.
 
     argus-run nano.argus --source clip.mp4 --out run      # video, contact sheet, results and latency in run/
     argus-run nano.argus --source 0                       # camera -> one line of JSON per frame on stdout
@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -35,7 +36,13 @@ from argus_edge.runtime.engines import ENGINES
 from argus_edge.runtime.machine import this_machine
 from argus_edge.runtime.report import LatencyTable
 from argus_edge.runtime.session import Runtime
-from argus_edge.runtime.sources import Source, SourceFrame, open_source
+from argus_edge.runtime.sources import (
+    Source,
+    SourceEvent,
+    SourceFrame,
+    open_source,
+    without_passwords,
+)
 from argus_edge.spec import PRECISIONS
 
 WINDOW = "argus-run (q ends)"
@@ -48,6 +55,7 @@ class _Counts:
     latency: LatencyTable = field(default_factory=LatencyTable)
     frames: int = 0
     skipped: int = 0
+    source_events: Counter[str] = field(default_factory=Counter)  # by kind
     seconds: float = 0.0
 
 
@@ -71,8 +79,12 @@ def run(argv: Sequence[str]) -> int:
         counts.skipped += 1
         print(f"argus-run: skipped: {error}", file=sys.stderr)
 
+    def tell(event: SourceEvent) -> None:
+        counts.source_events[event.kind] += 1
+        print(f"argus-run: {event.message}", file=sys.stderr)
+
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(arguments.source, on_skip=skip))
+        source = stack.enter_context(open_source(arguments.source, on_skip=skip, on_event=tell))
         runtime = stack.enter_context(
             Runtime(
                 arguments.package,
@@ -110,51 +122,56 @@ def _run_frames(
     )
     begin = time.perf_counter()
     with ExitStack() as stack:
-        end_if_asked = stack.enter_context(_ending_between_frames())
+        frame_at_hand = stack.enter_context(_ending_between_frames())
         # Lines of results on stdout are progress enough.
         step = None if to_stdout else stack.enter_context(progress("frames", count))
         for item, read_ms in islice(_timed(source), arguments.max_frames):
-            frame = runtime(item.image)
-            start = time.perf_counter()
-            if to_stdout:
-                print(result_line(item, frame), flush=True)
-            annotated = (
-                draw(item.image, frame, min_score=0) if folder is not None or arguments.show else item.image
-            )
-            if folder is not None:
-                folder.add(item, frame, annotated)
-            write_ms = (time.perf_counter() - start) * 1e3
-            counts.latency.add({"read": read_ms, **frame.timings, "write": write_ms})
-            counts.frames += 1
-            counts.seconds = time.perf_counter() - begin
-            if step is not None:
-                step()
-            end_if_asked()
+            with frame_at_hand():
+                frame = runtime(item.image)
+                start = time.perf_counter()
+                if to_stdout:
+                    print(result_line(item, frame), flush=True)
+                drawn = folder is not None or arguments.show
+                annotated = draw(item.image, frame, min_score=0) if drawn else item.image
+                if folder is not None:
+                    folder.add(item, frame, annotated)
+                write_ms = (time.perf_counter() - start) * 1e3
+                counts.latency.add({"read": read_ms, **frame.timings, "write": write_ms})
+                counts.frames += 1
+                counts.seconds = time.perf_counter() - begin
+                if step is not None:
+                    step()
             if arguments.show and _shown_to_the_end(annotated):
                 break
 
 
 @contextmanager
-def _ending_between_frames() -> Iterator[Callable[[], None]]:
-    """Hold back Ctrl-C, and SIGTERM from a service manager, until the frame at hand is in every file.
+def _ending_between_frames() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Turn Ctrl-C, and SIGTERM from a service manager, into KeyboardInterrupt: at once while a frame is
+    waited for, and else when the frame at hand is in every file, unless a second signal comes.
 
-    The value of the `with` raises KeyboardInterrupt when one came; a second signal does so at once.
+    The value of the `with` makes the context of a frame at hand.
     """
-    asked = False
+    busy = asked = False
 
     def ask(_number: int, _stack: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked or not busy:
             raise KeyboardInterrupt
         asked = True
 
-    def end_if_asked() -> None:
+    @contextmanager
+    def frame_at_hand() -> Iterator[None]:
+        nonlocal busy
+        busy = True
+        yield
+        busy = False
         if asked:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield end_if_asked
+        yield frame_at_hand
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -200,7 +217,7 @@ def _latency_page(counts: _Counts, runtime: Runtime, source: str) -> str:
         "tasks": ", ".join(runtime.tasks),
         "engine": f"{runtime.engine} {runtime.engine_version}, {runtime.threads} threads",
         "argus_edge": argus_edge.__version__,
-        "source": source,
+        "source": without_passwords(source),
     }
     return counts.latency.to_markdown(this_machine(), facts)
 
@@ -213,9 +230,10 @@ def _summary(counts: _Counts, runtime: Runtime, source: str, folder: RunFolder |
         "engine": {"name": runtime.engine, "version": runtime.engine_version, "why": list(runtime.why)},
         "threads": runtime.threads,
         "machine": this_machine().to_json(),
-        "source": source,
+        "source": without_passwords(source),
         "frames": counts.frames,
         "skipped": counts.skipped,
+        "source_events": dict(counts.source_events),
         "frames_per_second": round(counts.frames / counts.seconds, 3) if counts.seconds else None,
         "warm_up_frames": counts.latency.warm_up,
         "latency_ms": counts.latency.to_json(),
@@ -234,12 +252,15 @@ def _closing_line(counts: _Counts, folder: RunFolder | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="argus-run",
-        description="Run a model package on an image, a folder of images, a video file or a camera.",
+        description="Run a model package on images, a folder of them, a video file, a camera or a stream.",
         epilog="Without --out or --json, results go to stdout, one JSON object per frame.",
     )
     parser.add_argument("package", type=Path, metavar="PACKAGE", help="folder NAME.argus")
     parser.add_argument(
-        "--source", required=True, help="image, folder of images, video file, or camera number"
+        "--source",
+        required=True,
+        help="image, folder of images, video file, camera (0, /dev/video0), URL (rtsp://, http://) or "
+        "GStreamer pipeline (... ! appsink)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for video, contact sheet, results, latency"

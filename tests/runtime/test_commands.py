@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,12 @@ def test_a_second_run_replaces_the_files_of_the_first(
     assert cv2.VideoCapture(str(tmp_path / "run" / "annotated.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
 
 
+def _wait_for_results(results: Path) -> None:
+    begin = time.monotonic()
+    while not (results.exists() and results.stat().st_size > 0) and time.monotonic() - begin < 30:
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_ended_from_outside_its_files_are_finished(
     tmp_path: Path, tiny_package: ModelPackage, ending: signal.Signals
@@ -152,9 +159,7 @@ def test_ended_from_outside_its_files_are_finished(
     command = _command("run", tiny_package.path, "--source", clip, "--out", "run")
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     results = tmp_path / "run" / "results.jsonl"
-    begin = time.monotonic()
-    while not (results.exists() and results.stat().st_size > 0) and time.monotonic() - begin < 30:
-        time.sleep(0.02)
+    _wait_for_results(results)
     process.send_signal(ending)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -165,6 +170,30 @@ def test_ended_from_outside_its_files_are_finished(
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines)
     assert (tmp_path / "run" / "contact-sheet.png").stat().st_size > 0
     assert "| total |" in (tmp_path / "run" / "latency.md").read_text()
+
+
+def test_one_signal_ends_the_wait_for_a_stream_that_hangs(tmp_path: Path, tiny_package: ModelPackage) -> None:
+    """A server gives some frames and then nothing."""
+    data = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://me:secret@127.0.0.1:{server.getsockname()[1]}/live"
+        command = _command("run", tiny_package.path, "--source", url, "--out", "run")
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(head + part * 20)
+            _wait_for_results(tmp_path / "run" / "results.jsonl")
+            time.sleep(0.3)  # now it waits for the next frame
+            process.send_signal(signal.SIGINT)
+            begin = time.monotonic()
+            _, told = process.communicate(timeout=30)
+            assert time.monotonic() - begin < 15  # no second signal, and not the attempts of 150 s
+    assert process.returncode == 130
+    page = (tmp_path / "run" / "latency.md").read_text()
+    assert "http://***@127.0.0.1" in page
+    assert "secret" not in page + told
 
 
 def _truncate(package: Path) -> None:

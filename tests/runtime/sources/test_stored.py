@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,27 @@ def test_a_truncated_video_is_refused(tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_a_camera_that_is_not_there_is_named() -> None:
-    for camera in ("97", 97):
-        with pytest.raises(SourceError, match="camera 97: cannot be opened"):
-            open_source(camera)
+def test_frames_tell_when_they_were_received(tmp_path: Path) -> None:
+    _write(tmp_path / "a.png", _plain(RED))
+    clip = _write_video(tmp_path / "clip.mp4", [RED] * 3)
+    for given in (tmp_path / "a.png", tmp_path, clip, [_plain(RED)] * 3):
+        with open_source(given) as source:
+            before = time.monotonic()
+            times = [frame.capture_time for frame in source]
+        assert before <= times[0]
+        assert times == sorted(times)
+        assert times[-1] <= time.monotonic()
+
+
+def test_a_closed_video_says_so(tmp_path: Path) -> None:
+    with open_source(_write_video(tmp_path / "clip.mp4", [RED] * 3)) as source:
+        pass
+    with pytest.raises(SourceError, match=r"clip\.mp4: was closed; open it again"):
+        list(source)
+
+
+@pytest.mark.parametrize("source", ["", "x" * 5000, "9" * 5000, "a\0b", None, 1.5], ids=lambda s: repr(s)[:9])
+def test_what_can_be_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(SourceError) as raised:
+        open_source(source)
+    assert len(str(raised.value)) < 500
