@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from argus_edge.errors import InputError
 from argus_edge.results import Frame
+from argus_edge.runtime.commands.coco import CocoFiles
 from argus_edge.runtime.contact_sheet import FrameSampler, contact_sheet
 from argus_edge.runtime.draw import draw_apart
 from argus_edge.runtime.sources import Source, SourceFrame
@@ -23,13 +26,14 @@ LIVE_RATE: Final = 15.0  # of the video of a camera or stream that does not tell
 class RunFolder:
     """Writes results.jsonl, annotated.mp4, and at the end contact-sheet.png with some of the frames.
 
-    Of a single image: annotated.png, and contact-sheet.png with the result of each task by itself.
+    Of a single image: annotated.png, and contact-sheet.png with the result of each task by itself. With
+    `coco`, classes by task, the objects of these tasks as COCO results as well: see `CocoFiles`.
 
     A context manager: however the run ends, the files are finished on leaving, so that what was done can be
     looked at. `files` names what was written. Raises InputError when the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: Source, coco: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._path = path
         self._single = source.kind == "image"
         self._rate = source.frame_rate or (LIVE_RATE if source.kind in ("camera", "stream") else FOLDER_RATE)
@@ -40,8 +44,11 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._results = self.files[0].open("w", encoding="utf-8", buffering=1)
+            self._coco = CocoFiles(path, coco) if coco else None
         except OSError as error:
-            raise InputError(f"--out {path}: cannot be written to: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
+        if self._coco is not None:
+            self.files += self._coco.files
 
     def __enter__(self) -> RunFolder:
         return self
@@ -49,7 +56,10 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._results.close()
+        with suppress(OSError):  # a line that found the disk full was told of already
+            self._results.close()
+        if self._coco is not None:
+            self._coco.close()
         if self._video is not None:
             self._video.release()
         if self._sampler.frames:
@@ -57,7 +67,12 @@ class RunFolder:
 
     def add(self, source_frame: SourceFrame, frame: Frame, annotated: NDArray[np.uint8]) -> None:
         """Take one frame, its results, and the picture of them: (H, W, 3) uint8 RGB."""
-        self._results.write(result_line(source_frame, frame) + "\n")
+        try:
+            self._results.write(result_line(source_frame, frame) + "\n")
+            if self._coco is not None:
+                self._coco.add(source_frame, frame)
+        except OSError as error:
+            raise self._unwritable(error) from error
         if self._single:
             self._save("annotated.png", annotated)
             captions, pictures = zip(*draw_apart(source_frame.image, frame, min_score=0), strict=True)
@@ -71,6 +86,9 @@ class RunFolder:
         """Write a small text file."""
         self.files.append(self._path / name)
         self.files[-1].write_text(text, encoding="utf-8")
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"--out {self._path}: cannot be written to: {error.strerror or error}")
 
     def _save(self, name: str, picture: NDArray[np.uint8]) -> None:
         self.files.append(self._path / name)

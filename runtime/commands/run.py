@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 import argus_edge
 from argus_edge.command import positive_number, run_command
 from argus_edge.errors import ImageError, InputError
+from argus_edge.runtime.commands.coco import object_classes
 from argus_edge.runtime.commands.outputs import RunFolder, result_line
 from argus_edge.runtime.commands.progress import progress
 from argus_edge.runtime.draw import draw
@@ -72,6 +73,8 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if arguments.show:
         _check_display()
+    if arguments.coco and arguments.out is None:
+        raise InputError("--coco writes into the folder of --out, and none was given")
 
     counts = _Counts()
 
@@ -96,7 +99,8 @@ def run(argv: Sequence[str]) -> int:
                 size=arguments.size,
             )
         )
-        folder = stack.enter_context(RunFolder(arguments.out, source)) if arguments.out else None
+        coco = object_classes(runtime.package.spec, runtime.tasks) if arguments.coco else None
+        folder = stack.enter_context(RunFolder(arguments.out, source, coco)) if arguments.out else None
         try:
             _run_frames(counts, runtime, source, folder, arguments)
         finally:
@@ -264,6 +268,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for video, contact sheet, results, latency"
+    )
+    parser.add_argument(
+        "--coco", action="store_true", help="objects as COCO results as well, in --out: det.coco.json, ..."
     )
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="default: %(default)s")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: the lowest in the package")

@@ -54,10 +54,9 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_video_leaves_four_files(tmp_path: Path, clip: Path, tiny_package: ModelPackage) -> None:
-    done = _start(
-        "run", tiny_package.path, "--source", clip, "--out", "run", "--score", "0", "--json", cwd=tmp_path
-    )
+def test_a_video_leaves_its_files(tmp_path: Path, clip: Path, tiny_package: ModelPackage) -> None:
+    arguments = ("--source", clip, "--out", "run", "--score", "0", "--coco", "--json")
+    done = _start("run", tiny_package.path, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["frames"] == 30
@@ -73,6 +72,10 @@ def test_a_video_leaves_four_files(tmp_path: Path, clip: Path, tiny_package: Mod
     assert lines[0]["results"]["det"]["boxes"]
     assert set(lines[0]["results"]) == {"det", "seg", "depth"}
     assert lines[0]["timings_ms"]["total"] > 0
+
+    coco = json.loads((out / "det.coco.json").read_text())
+    assert len(coco) == sum(len(line["results"]["det"]["boxes"]) for line in lines)
+    assert len(json.loads((out / "images.coco.json").read_text())["images"]) == 30
 
     video = cv2.VideoCapture(str(out / "annotated.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
@@ -273,8 +276,10 @@ def test_a_hostile_source_is_one_line(
         (("--source", "image.png", "--score", "7"), "[0, 1]"),
         (("--source", "image.png", "--out", "image.png"), "image.png"),
         (("--source", "image.png", "--show"), "--show needs a display"),
+        (("--source", "image.png", "--coco"), "--coco writes into the folder of --out"),
+        (("--source", "videotestsrc ! fakesink"), "GStreamer"),
     ],
-    ids=["camera", "task", "unknown task", "precision", "engine", "score", "out", "show"],
+    ids=["camera", "task", "unknown task", "precision", "engine", "score", "out", "show", "coco", "pipeline"],
 )
 def test_a_wrong_argument_is_one_line(
     tmp_path: Path,
