@@ -10,6 +10,7 @@
      +- CheckpointError          the same for a training checkpoint
      +- EngineError              an inference engine could not load or run a graph
      |   +- EngineMissingError
+     |   +- FrameDroppedError
      +- ExportError              a model could not be turned into a package
      |   +- ParityError
      +- TrainingError            training cannot start, go on or resume
@@ -29,6 +30,7 @@ __all__ = [
     "EngineError",
     "EngineMissingError",
     "ExportError",
+    "FrameDroppedError",
     "ImageError",
     "InputError",
     "PackageError",
@@ -77,6 +79,10 @@ class EngineError(ArgusError):
 
 class EngineMissingError(EngineError):
     """The library of an engine is not installed or finds no device; the message says what brings it."""
+
+
+class FrameDroppedError(EngineError):
+    """A frame gave way to a newer one, or what it was handed to was closed, before it was run."""
 
 
 class ExportError(ArgusError):

@@ -1,4 +1,4 @@
-# Our operations for OpenVINO: a library of its own, built where OpenVINO's development files are found (its wheel
+# What links against OpenVINO, our operations for it and the engine that needs no interpreter: a library of its own, built where OpenVINO's development files are found (its wheel
 # brings them) for that very version, which stands in the file's name. Nothing else depends on it. An OpenVINO
 # elsewhere than in the building interpreter is named by OpenVINO_DIR, the folder of OpenVINOConfig.cmake.
 set(find_wheel "
@@ -16,7 +16,7 @@ if(NOT OpenVINO_FOUND OR OpenVINO_VERSION VERSION_LESS 2025.0)
 endif()
 message(STATUS "OpenVINO ${OpenVINO_VERSION}: ${OpenVINO_DIR}")
 
-add_library(_openvino_ops MODULE runtime/native/openvino_ops.cpp)
+add_library(_openvino_ops MODULE runtime/native/openvino_ops.cpp runtime/native/openvino_engine.cpp)
 target_link_libraries(_openvino_ops PRIVATE argus_core openvino::runtime)
 argus_compiler_options(_openvino_ops)
 set_target_properties(_openvino_ops PROPERTIES

@@ -5,7 +5,10 @@ execute_process(
   OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE nanobind_ROOT COMMAND_ERROR_IS_FATAL ANY)
 find_package(nanobind CONFIG REQUIRED)
 
-nanobind_add_module(_native NB_STATIC NOMINSIZE runtime/native/bindings.cpp)
+nanobind_add_module(_native NB_STATIC NOMINSIZE
+  runtime/native/bindings.cpp
+  runtime/native/graphs.cpp
+  runtime/native/scheduling.cpp)
 target_link_libraries(_native PRIVATE argus_core)
 argus_compiler_options(_native)
 nanobind_add_stub(_native_stub

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from argus_edge.errors import PackageError
+from argus_edge.errors import EngineError, PackageError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, Engine, open_engine
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, Precision, TensorSpec
 
 __all__ = ["Graphs"]
+
+
+@runtime_checkable
+class Exporting(Protocol):
+    """An engine that can write what it has compiled."""
+
+    def exported(self) -> tuple[bytes, dict[str, str]]: ...
 
 
 class Graphs:
@@ -53,6 +61,20 @@ class Graphs:
         known = features if persons is None else {**features, PERSONS_TENSOR: persons}
         inputs = self._package.spec.components[component].inputs
         return self._engines[component].run({tensor.name: known[tensor.name] for tensor in inputs})
+
+    def warm_up(self, component: str) -> None:
+        """Run the package's own backbone on a blank image, so that caches and clocks stay warm."""
+        self.features(self._blank(self._package.spec.input.tensor), component)
+
+    def exported(self, component: str) -> tuple[bytes, dict[str, str]]:
+        """A component as OpenVINO has compiled it, and the settings to load that with.
+
+        Raises EngineError where the engine is another.
+        """
+        engine = self._engines[component]
+        if not isinstance(engine, Exporting):
+            raise EngineError(f"component {component!r}: its engine keeps no compiled graphs of this kind")
+        return engine.exported()
 
     def run_all(self, image: Array, extra: Mapping[str, Array]) -> Iterator[tuple[str, Mapping[str, Array]]]:
         """Each open component and what it gives, backbones first.

@@ -1,18 +1,23 @@
-"""One package, opened on one engine: image in, results out.
+"""One package, opened on one engine: images in, results out, each task as often as it is wanted.
 
-    with Runtime("nano.argus") as runtime:
-        frame = runtime(image)
-        frame.det.boxes, frame.seg.labels, frame.timings
+    with Runtime("nano.argus", rates={"seg": 10}) as runtime:
+        frame = runtime(image)             # waits for the tasks that are due
+        pending = runtime.submit(image)    # does not
+        for item, frame in runtime.stream(0):
+            frame.det.boxes
 
-Preprocessing, the backbone, each task's decoder and the making of its result follow one another. Pose comes
-last: it looks at the people that a detector has found.
+A frame is preprocessed in the thread that hands it in; its backbone and decoders run in a thread of the
+runtime, in the order and at the time that the C++ scheduler says (docs/running.md); results are made in the
+thread that asks for them.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -20,25 +25,35 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import EngineError, InputError, PackageError, TaskError
-from argus_edge.geometry import Letterbox
+from argus_edge.errors import ArgusError, EngineError, InputError
 from argus_edge.package import ModelPackage
-from argus_edge.results import Detections, Frame, Result
-from argus_edge.runtime.decode import check_outputs, decode
-from argus_edge.runtime.engines import Array, EngineStatus, choose_engine, default_threads
+from argus_edge.results import Frame, Result
+from argus_edge.runtime import _native
+from argus_edge.runtime.decode import decode
+from argus_edge.runtime.device import Device, Load
+from argus_edge.runtime.engines import EngineStatus, choose_engine, default_threads
 from argus_edge.runtime.graphs import Graphs
-from argus_edge.runtime.persons import PERSON, Persons, fill_slots, find_persons, grid_matrix, warp
-from argus_edge.runtime.preprocess import preprocess
-from argus_edge.spec import PackageSpec, Precision, TaskEntry
-from argus_edge.tasks import get_task
+from argus_edge.runtime.opening import open_device
+from argus_edge.runtime.pending import PendingFrame
+from argus_edge.runtime.preprocess import PixelFormat, preprocess, to_rgb
+from argus_edge.runtime.schedule import (
+    Overflow,
+    Task,
+    check_deadline,
+    check_rate,
+    native_overflow,
+    native_specs,
+)
+from argus_edge.runtime.selection import check_names, choose_precision, select
+from argus_edge.runtime.sources import Source, SourceFrame
+from argus_edge.runtime.statistics import RuntimeStats, trace_events, write_trace
+from argus_edge.runtime.streaming import stream_frames
+from argus_edge.spec import BACKBONE, Precision
 
-__all__ = ["MAX_CROPS", "Runtime"]
+__all__ = ["Runtime"]
 
-MAX_CROPS: Final = 20
-"""Most people of one frame that go through a backbone for crops, one after the other."""
-
-_DETECTORS: Final = ("det", "inst")
-_POSE: Final = "keypoints"  # the output kind of what needs persons
+_TRACED_EVENTS: Final = 65536
+_JOIN_TIMEOUT: Final = 10.0  # [s] for the stage at work to end, when a runtime is closed
 
 
 class Runtime:
@@ -50,21 +65,32 @@ class Runtime:
             serves the package; `why` tells why those before it were not taken.
         precision: "fp32", "fp16" or "int8", of those the package holds; by default the lowest, which is the
             fastest.
-        tasks: the tasks to run on every frame, by default all of the package.
+        tasks: the tasks to run, by default all of the package.
         threads: CPU threads of the engine, by default one for each core this process may use.
-        size: side [px] or (height, width) of the network's input, of those the package holds; by default its
-            first.
         score_threshold: scored results (boxes, instances, people to look for keypoints in) below it are left
             out, in [0, 1].
+        size: side [px] or (height, width) of the network's input, of those the package holds; by default its
+            first.
+        rates: task -> how often it runs [1/s] in each stream; those not named run on every frame.
+        priorities: task -> priority, 0 where not named. When there is not time for all, tasks of lower
+            priority are skipped.
+        deadline_ms: from the capture of a frame to its results [ms], for all tasks or by task; a task that
+            would miss it is skipped.
+        overflow: what `submit` does with a frame when one is waiting already: "latest" drops the one that
+            waits, "oldest" the new one, "wait" waits.
+        timeout: longest wait for anything [s].
+        keep_warm: run the backbone when nothing has run for so long [s], so that clocks and caches do not
+            cool down; None leaves that alone.
 
-    Opening reads and checks the whole package, loads the backbone and the decoders of the chosen tasks, and
-    runs one blank frame through them: a graph that does not give what the package declares is found here, and
-    the first call is as fast as the others.
+    Opening reads and checks the whole package and loads the backbone and the decoders of the chosen tasks: a
+    graph that does not give what the package declares is found here, and the first call is as fast as the
+    others. On OpenVINO the compiled graphs are kept in this user's cache, and run without the interpreter.
 
     `pose` needs people: it is run last, on those that det or inst has found. When neither is among
     `tasks`, the package's detector is run for it without being reported.
 
-    A runtime may be called from several threads; calls wait for one another. Frames share no memory with it.
+    A runtime may be used from several threads. Frames share no memory with it. A process that was forked off
+    cannot use it and opens its own.
 
     Raises PackageError, TaskError, EngineError (EngineMissingError with the pip line), InputError.
     """
@@ -78,28 +104,51 @@ class Runtime:
         threads: int | None = None,
         score_threshold: float = 0.05,
         size: int | tuple[int, int] | None = None,
+        *,
+        rates: Mapping[str, float | None] | None = None,
+        priorities: Mapping[str, int] | None = None,
+        deadline_ms: float | Mapping[str, float] | None = None,
+        overflow: Overflow = "latest",
+        timeout: float = 60.0,
+        keep_warm: float | None = None,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f"score_threshold must be in [0, 1], got {score_threshold}")
         opened = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
         self.package: Final = opened if size is None else opened.at(*_sides(size))
         spec = self.package.spec
-        self.tasks: Final = _choose_tasks(spec, tasks)
-        self._detector: Final = _choose_detector(spec, self.tasks)
-        self._order: Final = _order(spec, self.tasks, self._detector)
-        self.precision: Final = _choose_precision(spec, precision)
+        self._selection: Final = select(spec, tasks)
+        self.tasks: Final = self._selection.reported
+        self.precision: Final = choose_precision(spec, precision)
         self.threads: Final = default_threads() if threads is None else threads
         self.score_threshold: Final = score_threshold
-        status, self._why = choose_engine(engine, spec.target)
+        self.timeout: Final = timeout
+        scheduled = _tasks(self.tasks, spec.tasks, rates or {}, priorities or {}, deadline_ms)
+        stages = self._selection.stages
+        specs = native_specs(stages, scheduled)
+        policy = native_overflow(overflow)
+        status, why = choose_engine(engine, spec.target)
         self._status: Final[EngineStatus] = status
-        self._lock = threading.Lock()
-        self._closed = False
-        for task in self._order:
-            entry = spec.tasks[task]
-            check_outputs(task, entry, spec.components[entry.component].outputs, spec.input)
-            if entry.row(task).kind == _POSE:
-                _check_heatmaps(spec, entry)
-        self._graphs: Final = Graphs(self.package, self._order, self.engine, self.precision, self.threads)
+        device, notes = open_device(
+            self.package, self._selection, status.name, self.precision, self.threads, score_threshold
+        )
+        self._device: Final[Device] = device
+        self._why: Final = (*why, *notes)
+        decodes = [f"{task}.decode" for task in self.tasks]
+        self._names: Final = [*(stage.name for stage in stages), "preprocess", *decodes]
+        self._pipeline: Final = _native.Pipeline(*specs, self._names, _TRACED_EVENTS)
+        if keep_warm is not None:
+            self._pipeline.set_keep_warm(keep_warm)
+        self._calls: Final = self._pipeline.open_stream(1, _native.Overflow.WAIT)
+        self._submits: Final = self._pipeline.open_stream(1, policy)
+        self._process: Final = os.getpid()
+        self._thread: Final = threading.Thread(
+            target=_serve, args=(self._pipeline, device.executor), name="argus_edge", daemon=True
+        )
+        self._thread.start()
+        self._shut_down: Final = weakref.finalize(
+            self, _shut_down, self._pipeline, self._thread, device, self._process
+        )
 
     @property
     def engine(self) -> str:
@@ -118,22 +167,85 @@ class Runtime:
         """
         return self._why
 
-    def __call__(self, image: NDArray[np.uint8]) -> Frame:
-        """Run every task on one image.
+    def __call__(self, image: NDArray[np.uint8], pixel_format: PixelFormat = "rgb") -> Frame:
+        """Run the tasks that are due on one image, and wait for their results.
 
         Args:
-            image: (H, W, 3) uint8 RGB of any size and memory order.
+            image: (H, W, 3) uint8 RGB of any size and memory order, or what `pixel_format` says.
+            pixel_format: "rgb", "bgr", "nv12" or "yuyv" (`preprocess.PixelFormat`).
 
         Returns the results in the frame of `image`. `timings` [ms] holds "preprocess", "backbone", for each
-        task its name (the decoder's graph; next to nothing where another task has run it already) and
-        "<task>.decode" (making the result), and "total".
+        task its name (the decoder's graph; 0 where another task has run it already) and "<task>.decode"
+        (making the result), "wait" (for the device, and from one thread to another), and "total".
 
-        Raises ImageError for anything that is not such an image, EngineError when a graph fails (it names the
-        file; the next call goes on) or when the runtime was closed.
+        Raises ImageError for anything that is not such an image, EngineError when a graph fails (the next
+        call goes on), when nothing comes in time, or when the runtime was closed.
         """
-        with self._lock:
-            self._check_open()
-            return self._run(image)
+        return self._hand_in(self._calls, image, None, pixel_format).result()
+
+    def submit(
+        self, image: NDArray[np.uint8], captured: float | None = None, pixel_format: PixelFormat = "rgb"
+    ) -> PendingFrame:
+        """Hand in one image and do not wait for its results.
+
+        Args:
+            image: as for a call; it may be overwritten as soon as this returns.
+            captured: when the image was taken, in seconds of time.monotonic(); None is now.
+            pixel_format: as for a call.
+
+        Raises ImageError, and EngineError when the runtime was closed.
+        """
+        return self._hand_in(self._submits, image, captured, pixel_format)
+
+    def stream(
+        self,
+        source: Source | str | Path | int | Iterable[NDArray[np.uint8]],
+        overflow: Overflow | None = None,
+    ) -> Iterator[tuple[SourceFrame, Frame]]:
+        """Run a source to its end: frames are read, run and given out at the same time.
+
+        Args:
+            source: an open source, or whatever `open_source` takes.
+            overflow: as for the runtime; by default "latest" for a camera or a stream and "wait" for files.
+
+        Yields each frame that was run with its results, in order. A frame on which a task failed has the
+        others' results and says so in `missing`. Several streams may run at once, each from a thread of its
+        own: they share the backbone, and rates hold for each.
+
+        Raises SourceError when the source fails, after the results of the frames before; EngineError.
+        """
+        self._check_open()
+        return stream_frames(self._pipeline, self._hand_in, source, overflow, self.timeout)
+
+    def set_rate(self, task: str, rate: float | None) -> None:
+        """Have a task run so often from now on [1/s]; None: on every frame. Raises TaskError, InputError."""
+        check_rate(task, rate)
+        self._pipeline.set_rate(self._index(task), rate or 0.0)
+
+    def set_priority(self, task: str, priority: int) -> None:
+        """Give a task another priority from now on. Raises TaskError."""
+        self._pipeline.set_priority(self._index(task), priority)
+
+    def set_deadline(self, task: str, deadline_ms: float | None) -> None:
+        """Give a task another deadline from now on [ms]; None is none. Raises TaskError, InputError."""
+        deadline = float("inf") if deadline_ms is None else deadline_ms
+        check_deadline(task, deadline)
+        self._pipeline.set_deadline(self._index(task), deadline / 1e3)
+
+    def set_enabled(self, task: str, enabled: bool) -> None:
+        """Stop running a task, or start again. Raises TaskError."""
+        self._pipeline.set_enabled(self._index(task), enabled)
+
+    def stats(self) -> RuntimeStats:
+        """What has run since the runtime was opened, and how fast."""
+        return RuntimeStats.of(self._pipeline, self._names, self.tasks)
+
+    def trace(self, path: str | Path) -> None:
+        """Write the last tens of thousands of events as a trace for Perfetto or chrome://tracing.
+
+        Raises InputError when the file cannot be written.
+        """
+        write_trace(Path(path), trace_events(self._pipeline, self._names, self.tasks))
 
     def golden_errors(self) -> dict[str, float] | None:
         """Compare this engine, on this machine, with what was recorded in the package when it was exported.
@@ -145,19 +257,18 @@ class Runtime:
         golden, spec = self.package.golden(), self.package.spec.golden
         if golden is None or spec is None or spec.precision != self.precision:
             return None
-        with self._lock:
-            self._check_open()
+        self._check_open()
+        tasks = self._selection.tasks
+        with closing(Graphs(self.package, tasks, self.engine, self.precision, self.threads)) as graphs:
             return {
                 f"{component}.{name}": _difference(outputs[name], expected)
-                for component, outputs in self._graphs.run_all(golden.image, golden.inputs)
+                for component, outputs in graphs.run_all(golden.image, golden.inputs)
                 for name, expected in golden.outputs.get(component, {}).items()
             }
 
     def close(self) -> None:
-        """Free the engines, after a call that is still running. Harmless when repeated."""
-        with self._lock:
-            self._closed = True
-            self._graphs.close()
+        """End everything: what waits is dropped, the stage at work ends first. Harmless when repeated."""
+        self._shut_down()
 
     def __enter__(self) -> Runtime:
         return self
@@ -168,145 +279,146 @@ class Runtime:
         self.close()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if os.getpid() != self._process:
+            raise EngineError(
+                f"the runtime of {self.package.path} was opened before this process was forked off; "
+                f"open one here"
+            )
+        if not self._shut_down.alive:
             raise EngineError(f"the runtime of {self.package.path} was closed; open a new one")
 
-    def _run(self, image: NDArray[np.uint8]) -> Frame:
-        spec, clock = self.package.spec, _StageClock()
-        tensor, letterbox = preprocess(image, spec.input)
-        clock.lap("preprocess")
-        features = self._graphs.features(tensor)
-        clock.lap("backbone")
-        answers: dict[str, dict[str, Array]] = {}
+    def _index(self, task: str) -> int:
+        check_names("the call", {task: None}, self.tasks)
+        return self.tasks.index(task)
+
+    def _hand_in(
+        self, stream: int, image: NDArray[np.uint8], captured: float | None, pixel_format: PixelFormat
+    ) -> PendingFrame:
+        self._check_open()
+        begin = self._pipeline.now()
+        tensor, letterbox = preprocess(image, self.package.spec.input, pixel_format)
+        whole = np.ascontiguousarray(to_rgb(image, pixel_format)) if self._device.needs_image else None
+        load = self._device.load(tensor, letterbox, whole)
+        end = self._pipeline.now()
+        load.begin, load.preprocess = begin, end - begin
+        self._pipeline.record(len(self._selection.stages), 0, begin, end)
+        try:
+            ticket = self._pipeline.offer(
+                stream, begin if captured is None else captured, load.work, self.timeout
+            )
+        except RuntimeError as error:  # the stream is closed, and so is the runtime
+            raise EngineError(f"the runtime of {self.package.path} was closed; open a new one") from error
+        if ticket is None:
+            raise EngineError(f"no room for a frame within {self.timeout:g} s; is the engine stuck?")
+        return PendingFrame(ticket, load, self._finish, self.timeout)
+
+    def _finish(self, load: Load, report: _native.FrameReport) -> tuple[Frame, Exception | None]:
+        """The frame's results, and the first error among its tasks."""
+        spec, stages = self.package.spec, [stage.name for stage in self._selection.stages]
+        seconds = dict(zip(stages, report.seconds, strict=True))
+        timings = {"preprocess": load.preprocess, BACKBONE: seconds.pop(BACKBONE)}
         results: dict[str, Result] = {}
-        for task in self._order:
-            entry, persons = spec.tasks[task], None
-            if entry.row(task).kind == _POSE:
-                persons = self._find_persons(entry, results, letterbox)
-                outputs = self._run_pose(entry, persons, image, features, letterbox)
-            else:
-                if entry.component not in answers:
-                    answers[entry.component] = self._graphs.decode(entry.component, features)
-                outputs = answers[entry.component]
-            clock.lap(task)
-            results[task] = decode(task, outputs, letterbox, entry, self.score_threshold, persons)
-            clock.lap(f"{task}.decode")
-        reported = {task: result for task, result in results.items() if task in self.tasks}
-        return Frame(letterbox.image_height, letterbox.image_width, reported, clock.timings())
-
-    def _find_persons(self, entry: TaskEntry, results: Mapping[str, Result], letterbox: Letterbox) -> Persons:
-        """The best people that the detector has found, as many as there are slots for."""
-        assert self._detector is not None
-        detections = results[self._detector]
-        assert isinstance(detections, Detections)
-        slots = self.package.spec.components[entry.component].persons
-        if slots is None:
-            return find_persons(detections, MAX_CROPS)
-        return find_persons(detections, slots.shape[0], letterbox)
-
-    def _run_pose(
-        self,
-        entry: TaskEntry,
-        persons: Persons,
-        image: NDArray[np.uint8],
-        features: Mapping[str, Array],
-        letterbox: Letterbox,
-    ) -> dict[str, Array]:
-        """`heatmaps` (N, K, h, w) of N persons: from the frame's features, or from a crop of each."""
-        component = self.package.spec.components[entry.component]
-        if not len(persons):
-            (heatmaps,) = component.outputs
-            return {heatmaps.name: np.zeros((0, *heatmaps.shape[1:]), heatmaps.dtype)}
-        if component.persons is not None:
-            slots = fill_slots(persons, letterbox, component.persons.shape[0])
-            outputs = self._graphs.decode(entry.component, features, slots)
-            return {name: values[: len(persons)] for name, values in outputs.items()}
-        whole = np.ascontiguousarray(image)  # once, not for each crop
-        crops = [self._run_crop(entry, region, whole) for region in persons.regions]
-        return {name: np.concatenate([crop[name] for crop in crops]) for name in crops[0]}
-
-    def _run_crop(
-        self, entry: TaskEntry, region: NDArray[np.float64], image: NDArray[np.uint8]
-    ) -> dict[str, Array]:
-        spec = self.package.spec
-        height, width = spec.extra_inputs[entry.backbone].shape[1:3]
-        crop = warp(image, grid_matrix(region, height, width), height, width, spec.input.pad_color)
-        outputs = self._graphs.decode(entry.component, self._graphs.features(crop[None], entry.backbone))
-        return {name: values.copy() for name, values in outputs.items()}  # the next crop overwrites them
-
-
-class _StageClock:
-    """Wall time of consecutive stages [ms]."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """End the stage that began with the one before it."""
-        now = time.perf_counter()
-        self._laps[stage] = (now - self._last) * 1e3
-        self._last = now
-
-    def timings(self) -> dict[str, float]:
-        """The stages so far, and "total" [ms]."""
-        return {**self._laps, "total": (self._last - self._start) * 1e3}
-
-
-def _choose_tasks(spec: PackageSpec, tasks: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(tasks, str) or (tasks is not None and not tasks):
-        raise InputError(f"tasks must be a sequence of at least one task name, got {tasks!r}")
-    for task in tasks or ():
-        if task not in spec.tasks:
-            get_task(task)  # knows whether there is such a task at all
-            raise TaskError(f"package {spec.name!r} has no task {task!r}; it has: {', '.join(spec.tasks)}")
-    return tuple(dict.fromkeys(tasks or spec.tasks))
-
-
-def _choose_detector(spec: PackageSpec, tasks: Sequence[str]) -> str | None:
-    """The task that finds people for pose: one of `tasks` if it can, else another of the package."""
-    if not any(spec.tasks[task].row(task).kind == _POSE for task in tasks):
-        return None
-    able = [task for task in _DETECTORS if task in spec.tasks and PERSON in spec.tasks[task].classes]
-    if not able:
-        raise TaskError(
-            f"task 'pose' needs a detector of the class {PERSON!r}, and package {spec.name!r} has none; "
-            f"export it with det or inst, or choose tasks without pose"
+        missing: dict[str, str] = {}
+        errors: list[Exception] = []
+        for task in (task for task in self._selection.tasks if task in self.tasks):
+            place = self.tasks.index(task)
+            entry, end = spec.tasks[task], report.tasks[place]
+            if end is not _native.TaskEnd.DONE:
+                missing[task] = end.name.lower().replace("_", " ")
+                if end is _native.TaskEnd.FAILED:
+                    errors.append(self._error(load, task))
+                    missing[task] = f"failed: {errors[-1]}"
+                continue
+            timings[task] = seconds.pop(entry.component, 0.0)
+            start = self._pipeline.now()
+            try:
+                results[task] = load.results.get(task) or decode(
+                    task,
+                    self._device.outputs(load, entry.component),
+                    load.letterbox,
+                    entry,
+                    self.score_threshold,
+                    load.persons,
+                )
+            except ArgusError as error:
+                errors.append(error)
+                missing[task] = f"failed: {error}"
+            stop = self._pipeline.now()
+            timings[f"{task}.decode"] = stop - start
+            self._pipeline.record(len(stages) + 1 + place, report.id, start, stop)
+        now = self._pipeline.now()
+        total = now - load.begin
+        timings["wait"] = max(total - sum(timings.values()), 0.0)
+        timings["total"] = total
+        frame = Frame(
+            load.letterbox.image_height,
+            load.letterbox.image_width,
+            results,
+            {stage: value * 1e3 for stage, value in timings.items()},
+            missing,
+            (now - report.captured) * 1e3,
         )
-    return next((task for task in able if task in tasks), able[0])
+        return frame, errors[0] if errors else None
+
+    def _error(self, load: Load, task: str) -> Exception:
+        """Why a task failed: what its stage, or the first before it, said."""
+        chain = {stage.name: stage for stage in self._selection.stages}
+        wanted, found = [self.package.spec.tasks[task].component], None
+        while wanted:
+            stage = chain[wanted.pop()]
+            found = self._device.error(load, stage.name) or found
+            wanted += stage.needs
+        return found or EngineError(f"task {task!r} failed")
 
 
-def _order(spec: PackageSpec, tasks: Sequence[str], detector: str | None) -> tuple[str, ...]:
-    """The order to run tasks in: as they come, but pose last."""
-    needed = [*tasks, detector] if detector is not None else tasks
-    return tuple(dict.fromkeys(sorted(needed, key=lambda task: spec.tasks[task].row(task).kind == _POSE)))
+def _serve(pipeline: _native.Pipeline, executor: _native.Executor) -> None:
+    """What the runtime's thread does; it knows no Runtime, so that one that is forgotten is freed."""
+    try:
+        pipeline.serve(executor)
+    finally:
+        pipeline.close()  # when it failed, nobody may wait for more
 
 
-def _check_heatmaps(spec: PackageSpec, entry: TaskEntry) -> None:
-    """One set of heatmaps for each slot, or for the one crop that a decoder of crops sees."""
-    component = spec.components[entry.component]
-    given, _, height, width = component.outputs[0].shape
-    slots = 1 if component.persons is None else component.persons.shape[0]
-    if given != slots or height < 2 or width < 2:
-        raise PackageError(
-            f"component {entry.component!r} gives heatmaps of {given} persons, {height} x {width} cells "
-            f"each, for {slots} persons; expected a set for each of at least 2 x 2 cells; export it again"
+def _shut_down(pipeline: _native.Pipeline, thread: threading.Thread, device: Device, process: int) -> None:
+    if os.getpid() != process:
+        return  # the thread and its locks are the parent's
+    pipeline.close()
+    if threading.current_thread() is not thread:
+        thread.join(_JOIN_TIMEOUT)
+    if not thread.is_alive():
+        device.close()
+
+
+def _tasks(
+    names: Sequence[str],
+    entries: Mapping[str, Any],
+    rates: Mapping[str, float | None],
+    priorities: Mapping[str, int],
+    deadline_ms: float | Mapping[str, float] | None,
+) -> list[Task]:
+    """What the scheduler is told of each task. Raises TaskError for a name that is not among them."""
+    check_names("rates", rates, names)
+    check_names("priorities", priorities, names)
+    if isinstance(deadline_ms, Mapping):
+        check_names("deadline_ms", deadline_ms, names)
+        deadlines = dict(deadline_ms)
+    else:
+        deadlines = {} if deadline_ms is None else dict.fromkeys(names, deadline_ms)
+    return [
+        Task(
+            name,
+            entries[name].component,
+            rates.get(name),
+            priorities.get(name, 0),
+            deadlines.get(name, float("inf")),
         )
+        for name in names
+    ]
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width [px]."""
     return (size, size) if isinstance(size, int) else size
-
-
-def _choose_precision(spec: PackageSpec, precision: Precision | None) -> Precision:
-    if precision is None:
-        return spec.precisions[-1]
-    if precision not in spec.precisions:
-        raise InputError(
-            f"package {spec.name!r} has no precision {precision!r}; it has: {', '.join(spec.precisions)}"
-        )
-    return precision
 
 
 def _difference(given: NDArray[Any], expected: NDArray[Any]) -> float:

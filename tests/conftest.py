@@ -29,6 +29,14 @@ LABELS = TensorSpec("labels", "uint8", (1, SIDE, SIDE), "NHW")
 DEPTH = TensorSpec("depth", "float32", (1, SIDE, SIDE), "NHW")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines that tests compile are not kept among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 class _Graph:
     """Nodes and constants of one ONNX graph in the making; values are passed around by name."""
 

@@ -36,12 +36,16 @@ class Frame:
         image_height, image_width: size of the image the results belong to [px].
         results: task name -> result, in the order in which the tasks were run.
         timings: stage name -> time it took [ms].
+        missing: task -> why it has no result here: "not due", "late", "yielded" or "failed: ...".
+        age_ms: from the capture of the image to its results [ms]; None where no runtime made them.
     """
 
     image_height: int
     image_width: int
     results: Mapping[str, Result]
     timings: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    age_ms: float | None = None
 
     @property
     def det(self) -> Detections:
@@ -112,11 +116,16 @@ class Frame:
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that json.dumps accepts: image size [px], one entry per task, timings [ms]."""
-        return {
+        told: dict[str, Any] = {
             "image": {"height": self.image_height, "width": self.image_width},
             "results": {task: result.to_json() for task, result in self.results.items()},
             "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings.items()},
         }
+        if self.missing:
+            told["missing"] = dict(self.missing)
+        if self.age_ms is not None:
+            told["age_ms"] = round(self.age_ms, 3)
+        return told
 
     def draw(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a copy of `image` (H, W, 3) uint8 RGB, the one they came from, with the results on it."""
@@ -132,4 +141,5 @@ class Frame:
 
     def _not_run(self, task: str) -> TaskError:
         ran = ", ".join(self.results) or "none"
-        return TaskError(f"task {task!r} was not run on this frame; tasks run: {ran}")
+        why = f" ({self.missing[task]})" if task in self.missing else ""
+        return TaskError(f"task {task!r} was not run on this frame{why}; tasks run: {ran}")

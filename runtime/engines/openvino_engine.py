@@ -47,13 +47,14 @@ class OpenVINOEngine:
                     replace_samplings(model, create_operation())
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_NUM_THREADS": str(threads),
                 "INFERENCE_PRECISION_HINT": float_type,
             }
             compiled = core.compile_model(model, "CPU", settings)
             request = compiled.create_infer_request()
         except Exception as error:
             raise EngineError(f"{model_file}: OpenVINO cannot load it: {_cause(error)}") from error
+        self._compiled, self._settings = compiled, settings
         self._request: Any = request
         self._inputs = {port.get_any_name() for port in compiled.inputs}
         self._outputs = [_output_name(port) for port in compiled.outputs]
@@ -85,9 +86,14 @@ class OpenVINOEngine:
         except Exception as error:
             raise EngineError(f"{self._model_file}: OpenVINO failed to run it: {_cause(error)}") from error
 
+    def exported(self) -> tuple[bytes, dict[str, str]]:
+        """The compiled network as OpenVINO writes it to disk, and the settings to load it with."""
+        content = self._compiled.export_model()
+        return content if isinstance(content, bytes) else content.getvalue(), dict(self._settings)
+
     def close(self) -> None:
         """See `Engine.close`."""
-        self._request = None
+        self._request = self._compiled = None
 
 
 @cache

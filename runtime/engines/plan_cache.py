@@ -12,13 +12,14 @@ import mmap
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from argus_edge.errors import EngineError
 
-__all__ = ["Identity", "PlanCache", "cache_folder", "graph_hash", "write_atomically"]
+__all__ = ["Identity", "PlanCache", "TensorRTIdentity", "cache_folder", "graph_hash", "write_atomically"]
 
 GUARD_FORMAT: Final = 1
 MAX_GUARD_BYTES: Final = 65536
@@ -27,21 +28,27 @@ NEVER_BUILT: Final = "no engine was built for this graph yet"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Everything that a built engine depends on."""
+    """Everything that a built engine depends on: the graph, and what each library adds."""
 
     graph: str  # sha256 of the graph's file and of those beside it with its weights
     precision: str
-    tensorrt: str
-    device: str
-    compute_capability: str
-    driver: str
-    flags: str
 
     @property
     def name(self) -> str:
         """A file name of its own; those of one graph begin alike."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return f"{self.graph[:16]}-{digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRTIdentity(Identity):
+    """What a plan of TensorRT depends on."""
+
+    tensorrt: str
+    device: str
+    compute_capability: str
+    driver: str
+    flags: str
 
 
 class PlanCache:
@@ -59,25 +66,35 @@ class PlanCache:
         if differences:
             return None, f"its guard says that {differences}"
         try:
-            plan = (self.folder / f"{wanted.name}.plan").read_bytes()
+            plan = self.file(wanted).read_bytes()
         except OSError as error:
             return None, f"the engine cannot be read: {error.strerror}"
         if guard.get("sha256") != hashlib.sha256(plan).hexdigest():
             return None, "the engine is not what its guard says it is"
         return plan, ""
 
-    def store(self, identity: Identity, plan: bytes) -> None:
-        """Keep an engine. Raises EngineError when the folder cannot be written."""
+    def file(self, identity: Identity) -> Path:
+        """Where an engine is kept."""
+        return self.folder / f"{identity.name}.plan"
+
+    def settings(self, identity: Identity) -> dict[str, str]:
+        """What was noted of an engine that `load` has found sound."""
+        settings = (self._guard(identity.name) or {}).get("settings")
+        return {str(key): str(value) for key, value in settings.items()} if isinstance(settings, dict) else {}
+
+    def store(self, identity: Identity, plan: bytes, settings: Mapping[str, str] | None = None) -> None:
+        """Keep an engine, and what it was built with. Raises EngineError where it cannot be written."""
         guard = {
             "format": GUARD_FORMAT,
             "identity": asdict(identity),
+            "settings": dict(settings or {}),
             "sha256": hashlib.sha256(plan).hexdigest(),
         }
         # The guard comes last: without one, an engine is not taken.
         self._write(f"{identity.name}.plan", plan)
         self._write(f"{identity.name}.json", json.dumps(guard, indent=2).encode())
 
-    def timing_file(self, identity: Identity) -> Path:
+    def timing_file(self, identity: TensorRTIdentity) -> Path:
         """Where the timings of this version on this device are kept."""
         device = re.sub(r"[^A-Za-z0-9]+", "-", identity.device)
         return self.folder / f"timing-{device}-{identity.compute_capability}-{identity.tensorrt}.cache"
@@ -108,11 +125,11 @@ class PlanCache:
         return min(filter(None, others), key=len, default=NEVER_BUILT)
 
 
-def cache_folder() -> Path:
-    """Where this user's engines are kept, in XDG_CACHE_HOME or ~/.cache; it need not exist yet."""
+def cache_folder(engine: str) -> Path:
+    """Where this user's engines of a library are kept, in XDG_CACHE_HOME or ~/.cache; it need not exist."""
     configured = Path(os.environ.get("XDG_CACHE_HOME") or ".")
     base = configured if configured.is_absolute() else Path.home() / ".cache"
-    return base / "argus_edge" / "tensorrt"
+    return base / "argus_edge" / engine
 
 
 def graph_hash(model_file: Path) -> str:
@@ -130,7 +147,7 @@ def graph_hash(model_file: Path) -> str:
                     digest.update(f"\0{other.name}\0".encode())
                     digest.update(other.read_bytes())
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise EngineError(f"{model_file}: TensorRT cannot load it: {error}") from error
+        raise EngineError(f"{model_file}: it cannot be read: {error}") from error
     return digest.hexdigest()
 
 

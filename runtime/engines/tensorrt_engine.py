@@ -15,7 +15,7 @@ import numpy as np
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError, EngineMissingError
 from argus_edge.runtime.engines.cuda_memory import Buffer, Cuda
-from argus_edge.runtime.engines.plan_cache import Identity, PlanCache, cache_folder, graph_hash
+from argus_edge.runtime.engines.plan_cache import PlanCache, TensorRTIdentity, cache_folder, graph_hash
 from argus_edge.runtime.engines.tensorrt_builder import build_engine, make_logger
 from argus_edge.runtime.engines.tensorrt_options import BuildOptions, options_from_environment
 from argus_edge.spec import Precision
@@ -114,11 +114,11 @@ class TensorRTEngine:
     def _load(self, precision: Precision, options: BuildOptions) -> Any:
         """The engine from the cache, or built."""
         device = self._cuda.device()
-        identity = Identity(
+        identity = TensorRTIdentity(
             graph_hash(self._model_file), precision, str(self._trt.__version__), device.name,
             device.compute_capability, device.driver, " ".join(options.flags()),
         )  # fmt: skip
-        cache = PlanCache(cache_folder())
+        cache = PlanCache(cache_folder("tensorrt"))
         plan, reason = cache.load(identity)
         engine = self._deserialize(plan, options) if plan is not None else None
         if engine is None:

@@ -1,3 +1,5 @@
+#include "bindings.hpp"
+
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -53,4 +55,7 @@ NB_MODULE(_native, m) {
     def_letterbox<PixelFormat::yuyv, nb::shape<-1, -1, 2>>(
         m, "letterbox_yuyv",
         "As `letterbox`, of an image (H, W, 2) YUYV. Raises ValueError for an odd width as well.");
+
+    bind_scheduling(m);
+    bind_graphs(m);
 }

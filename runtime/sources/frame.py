@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class SourceFrame:
     image: NDArray[np.uint8]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Iterable once or more; what it holds (a camera, an open file) is freed by `with` or `close`."""
 

@@ -12,14 +12,14 @@ import pytest
 from argus_edge.errors import EngineError
 from argus_edge.runtime.engines.plan_cache import (
     NEVER_BUILT,
-    Identity,
     PlanCache,
+    TensorRTIdentity,
     cache_folder,
     graph_hash,
     write_atomically,
 )
 
-ORIN = Identity("a" * 64, "fp16", "10.3.0", "Orin", "8.7", "CUDA 12.6", "workspace=1024")
+ORIN = TensorRTIdentity("a" * 64, "fp16", "10.3.0", "Orin", "8.7", "CUDA 12.6", "workspace=1024")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_folder_of_ones_own(cache: PlanCache) -> None:
     assert sorted(file.suffix for file in cache.folder.iterdir()) == [".json", ".plan"]
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Identity)])
+@pytest.mark.parametrize("field", [field.name for field in fields(TensorRTIdentity)])
 def test_everything_that_an_engine_depends_on_is_its_name(field: str, cache: PlanCache) -> None:
     other = replace(ORIN, **{field: "b" * 64})
     plan, reason = cache.load(other)
@@ -105,14 +105,14 @@ def test_an_unreadable_graph_is_one_error(content: bytes | None, tmp_path: Path)
     model = tmp_path / "model.onnx"
     if content is not None:
         model.write_bytes(content)
-    with pytest.raises(EngineError, match=r"model\.onnx: TensorRT cannot load it"):
+    with pytest.raises(EngineError, match=r"model\.onnx: it cannot be read"):
         graph_hash(model)
 
 
 def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "argus_edge" / "tensorrt"
+    assert cache_folder("tensorrt") == tmp_path / "argus_edge" / "tensorrt"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the XDG specification says to ignore
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "argus_edge" / "tensorrt"
+    assert cache_folder("tensorrt") == tmp_path / "home" / ".cache" / "argus_edge" / "tensorrt"
     assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from argus_edge import ModelPackage, Runtime
 from argus_edge.errors import PackageError, TaskError
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.package import golden_files, model_path, write_package
-from argus_edge.runtime import graphs, session
+from argus_edge.runtime import device, graphs
 from argus_edge.runtime.decode import keypoints
 from argus_edge.runtime.engines import engine_status, open_engine
 from argus_edge.runtime.persons import ASPECT, WIDENING
@@ -198,7 +198,7 @@ def test_the_layout_of_the_image_in_memory_does_not_matter(package: ModelPackage
 
 
 def test_the_best_people_are_taken(package: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "MAX_CROPS", 4)
+    monkeypatch.setattr(device, "MAX_CROPS", 4)
     monkeypatch.setattr(keypoints, "DOUBLE", 2.0)  # the same spot makes doubles of some
     with Runtime(package, threads=1) as runtime:
         pose = runtime(spots((20, 60))).pose
@@ -213,7 +213,7 @@ def test_pose_follows_the_detector(package: ModelPackage) -> None:
         assert runtime.tasks == ("pose", "det")
         frame = runtime(spots((20, 60)))
         stages = ["det", "det.decode", "pose", "pose.decode"]
-        assert list(frame.timings) == ["preprocess", "backbone", *stages, "total"]
+        assert list(frame.timings) == ["preprocess", "backbone", *stages, "wait", "total"]
         assert list(frame.results) == ["det", "pose"]
     with Runtime(package, threads=1, tasks=["pose"]) as runtime:
         alone = runtime(spots((20, 60)))
@@ -267,7 +267,7 @@ def test_a_component_of_two_tasks_runs_once(
         return engine
 
     monkeypatch.setattr(graphs, "open_engine", counted)
-    with Runtime(package, threads=1) as runtime:
+    with Runtime(package, "onnxruntime", threads=1) as runtime:
         assert runs == {"backbone": 1, "found": 1, "pose": 1}  # the blank frame
         frame = runtime(spots((20, 60)))
     assert runs == {"backbone": 2, "found": 2, "pose": 2}

@@ -1,0 +1,189 @@
+"""Where the stages of a package run: on engines that Python calls, or in the C++ core without Python.
+
+A `Load` is one frame on its way: the network's input going in, the decoders' answers coming out. A device
+makes loads, its `executor` runs the pipeline's stages on them, and it gives their answers back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.geometry import Letterbox
+from argus_edge.package import ModelPackage
+from argus_edge.results import Detections, Result
+from argus_edge.runtime import _native
+from argus_edge.runtime.decode import decode
+from argus_edge.runtime.engines import Array
+from argus_edge.runtime.graphs import Graphs
+from argus_edge.runtime.persons import Persons, fill_slots, find_persons, grid_matrix, warp
+from argus_edge.runtime.selection import POSE, Selection
+from argus_edge.spec import BACKBONE, TaskEntry
+
+__all__ = ["MAX_CROPS", "Device", "Load", "PersonFinder", "PythonDevice"]
+
+MAX_CROPS: Final = 20
+"""Most people of one frame that go through a backbone for crops, one after the other."""
+
+
+@dataclass(eq=False)
+class Load:
+    """One frame on its way through a device."""
+
+    tensor: NDArray[np.uint8]  # (1, H, W, 3) RGB, the network's input
+    letterbox: Letterbox
+    image: NDArray[np.uint8] | None  # (H, W, 3) RGB, where crops are taken from the image itself
+    work: Any  # what the pipeline carries for the device
+    answers: dict[str, dict[str, Array]] = field(default_factory=dict)  # component -> its outputs
+    results: dict[str, Result] = field(default_factory=dict)  # task -> what is decoded already
+    persons: Persons | None = None
+    errors: dict[str, Exception] = field(default_factory=dict)  # stage -> why it failed
+    begin: float = 0.0  # when it was handed in [s]
+    preprocess: float = 0.0  # how long that took [s]
+
+
+class Device(Protocol):
+    """Runs stages, in the order and at the time that a pipeline says."""
+
+    @property
+    def executor(self) -> _native.Executor: ...
+    @property
+    def needs_image(self) -> bool:
+        """Whether a load has to carry the whole image."""
+        ...
+
+    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
+        """Make one frame ready to be run."""
+        ...
+
+    def outputs(self, load: Load, component: str) -> Mapping[str, Array]:
+        """What a decoder that has run on a frame answered."""
+        ...
+
+    def error(self, load: Load, component: str) -> Exception | None:
+        """Why a stage has failed on a frame, if it has."""
+        ...
+
+    def close(self) -> None:
+        """Free the engines. Nothing runs any more. Harmless when repeated."""
+        ...
+
+
+class PersonFinder:
+    """Finds the people for pose among what a detector has answered."""
+
+    def __init__(self, package: ModelPackage, selection: Selection, score_threshold: float) -> None:
+        self._spec, self._selection = package.spec, selection
+        self._score_threshold = score_threshold
+
+    def find(self, load: Load, entry: TaskEntry, outputs: Mapping[str, Array]) -> Persons:
+        """The best people, as many as there are slots for. Keeps them, and the detections, in the load."""
+        detector = self._selection.detector
+        assert detector is not None
+        detections = decode(
+            detector, outputs, load.letterbox, self._spec.tasks[detector], self._score_threshold
+        )
+        assert isinstance(detections, Detections)
+        load.results[detector] = detections
+        slots = self._spec.components[entry.component].persons
+        if slots is None:
+            load.persons = find_persons(detections, MAX_CROPS)
+        else:
+            load.persons = find_persons(detections, slots.shape[0], load.letterbox)
+        return load.persons
+
+    @property
+    def component(self) -> str:
+        """The decoder of the detector."""
+        assert self._selection.detector is not None
+        return self._spec.tasks[self._selection.detector].component
+
+
+class PythonDevice:
+    """Runs the stages on engines that Python calls, in the pipeline's own thread.
+
+    Opening loads the graphs and runs one blank frame through them. Raises EngineError, PackageError.
+    """
+
+    def __init__(
+        self, package: ModelPackage, selection: Selection, graphs: Graphs, finder: PersonFinder
+    ) -> None:
+        self._spec, self._graphs, self._finder = package.spec, graphs, finder
+        self._stages = [stage.name for stage in selection.stages]
+        entries = [package.spec.tasks[task] for task in selection.tasks]
+        self._poses = {
+            entry.component: entry
+            for task, entry in zip(selection.tasks, entries, strict=True)
+            if entry.row(task).kind == POSE
+        }
+        self._features: Mapping[str, Array] = {}
+        self.needs_image: Final = any(entry.backbone != BACKBONE for entry in entries)
+        self.executor: Final = _native.PythonExecutor(self._run)
+
+    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
+        """See `Device.load`."""
+        load = Load(tensor, letterbox, image, None)
+        load.work = load
+        return load
+
+    def outputs(self, load: Load, component: str) -> Mapping[str, Array]:
+        """See `Device.outputs`."""
+        return load.answers[component]
+
+    def error(self, load: Load, component: str) -> Exception | None:
+        """See `Device.error`."""
+        return load.errors.get(component)
+
+    def close(self) -> None:
+        """See `Device.close`."""
+        self.executor.release()
+        self._graphs.close()
+
+    def _run(self, stage: int, load: Load | None) -> bool:
+        """One stage; what goes wrong is the frame's affair, and whoever waits for it is told."""
+        component = self._stages[stage]
+        if load is None:
+            self._graphs.warm_up(component)
+            return True
+        try:
+            if component == BACKBONE:
+                self._features = self._graphs.features(load.tensor)
+            elif component in self._poses:
+                load.answers[component] = self._run_pose(load, self._poses[component])
+            else:
+                load.answers[component] = _kept(self._graphs.decode(component, self._features))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the frame gets it
+            load.errors[component] = error
+            return False
+        return True
+
+    def _run_pose(self, load: Load, entry: TaskEntry) -> dict[str, Array]:
+        """`heatmaps` (N, K, h, w) of N persons: from the frame's features, or from a crop of each."""
+        component = self._spec.components[entry.component]
+        persons = self._finder.find(load, entry, load.answers[self._finder.component])
+        if not len(persons):
+            (heatmaps,) = component.outputs
+            return {heatmaps.name: np.zeros((0, *heatmaps.shape[1:]), heatmaps.dtype)}
+        if component.persons is not None:
+            slots = fill_slots(persons, load.letterbox, component.persons.shape[0])
+            outputs = self._graphs.decode(entry.component, self._features, slots)
+            return {name: values[: len(persons)].copy() for name, values in outputs.items()}
+        assert load.image is not None
+        crops = [self._run_crop(entry, region, load.image) for region in persons.regions]
+        return {name: np.concatenate([crop[name] for crop in crops]) for name in crops[0]}
+
+    def _run_crop(
+        self, entry: TaskEntry, region: NDArray[np.float64], image: NDArray[np.uint8]
+    ) -> dict[str, Array]:
+        height, width = self._spec.extra_inputs[entry.backbone].shape[1:3]
+        crop = warp(image, grid_matrix(region, height, width), height, width, self._spec.input.pad_color)
+        return _kept(self._graphs.decode(entry.component, self._graphs.features(crop[None], entry.backbone)))
+
+
+def _kept(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Copies that outlive the next run of their graph."""
+    return {name: values.copy() for name, values in outputs.items()}

@@ -1,0 +1,93 @@
+"""Networks that OpenVINO has compiled, kept on disk, and run by the C++ core without the interpreter.
+
+Compiling a network takes three to four times as long as loading one that was compiled before, and needs the
+Python package; loading does not even import it. What was compiled is kept in this user's cache, with
+everything it depends on in its name and its guard (`plan_cache`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from argus_edge.errors import EngineMissingError
+from argus_edge.runtime.engines.openvino_ops import ops_library
+from argus_edge.runtime.engines.plan_cache import Identity, PlanCache, cache_folder, graph_hash
+from argus_edge.runtime.machine import this_machine
+from argus_edge.spec import Precision
+
+__all__ = ["Compiled", "CompiledCache", "native_library"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledIdentity(Identity):
+    """What a network that OpenVINO has compiled depends on."""
+
+    openvino: str
+    cpu: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled network on disk, and the settings that it is loaded with."""
+
+    file: Path
+    settings: Mapping[str, str]
+
+
+class CompiledCache:
+    """The compiled networks of this user, for one precision and number of threads.
+
+    Raises EngineMissingError where there is no OpenVINO, or no library of ours for its version.
+    """
+
+    def __init__(self, threads: int, precision: Precision) -> None:
+        self._version, self._library = _version(), native_library()
+        self._threads, self._precision = threads, precision
+        self._plans = PlanCache(cache_folder("openvino"))
+
+    def find(self, model_file: Path) -> Compiled | None:
+        """The compiled form of a graph; None where there is no sound one."""
+        identity = self._identity(model_file)
+        content, _ = self._plans.load(identity)
+        if content is None:
+            return None
+        settings = {**self._plans.settings(identity), "EXTENSION": str(self._library)}
+        return Compiled(self._plans.file(identity), settings)
+
+    def keep(self, model_file: Path, content: bytes, settings: Mapping[str, str]) -> None:
+        """Keep the compiled form of a graph. Raises EngineError where the cache cannot be written."""
+        self._plans.store(self._identity(model_file), content, settings)
+
+    def _identity(self, model_file: Path) -> CompiledIdentity:
+        machine = this_machine()
+        cpu = f"{machine.cpu} {' '.join(machine.features)}"
+        return CompiledIdentity(graph_hash(model_file), self._precision, self._version, cpu, self._threads)
+
+
+@cache
+def native_library() -> Path:
+    """Our library for the OpenVINO that is installed, which is loaded for it. Raises EngineMissingError."""
+    library = ops_library(_version())
+    spec = find_spec("openvino")
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    try:
+        for file in (file for folder in folders for file in Path(folder).glob("libs/libopenvino.so*")):
+            ctypes.CDLL(str(file))  # ours finds it by its name, once it is loaded
+    except OSError as error:
+        raise EngineMissingError(f"OpenVINO does not load: {error}") from error
+    return library
+
+
+def _version() -> str:
+    """The version of OpenVINO, without importing it."""
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EngineMissingError("openvino is not installed; pip install 'argus-edge[openvino]'") from error

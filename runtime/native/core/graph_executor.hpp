@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine_api.h"
+#include "pipeline.hpp"
+
+namespace argus {
+
+/// Memory that engines read and write without a copy.
+class Buffer {
+  public:
+    explicit Buffer(std::size_t bytes);
+
+    std::uint8_t* data() const { return begin_.get(); }
+    std::size_t bytes() const { return bytes_; }
+
+  private:
+    struct Free {
+        void operator()(std::uint8_t* begin) const;
+    };
+
+    std::size_t bytes_;
+    std::unique_ptr<std::uint8_t, Free> begin_;
+};
+
+/// One frame's way through the graphs: its image going in, each stage's answers coming out.
+struct Work : std::enable_shared_from_this<Work> {
+    Work(std::size_t image_bytes, std::size_t stages, std::uint64_t number)
+        : tag(number), image(image_bytes), outputs(stages), errors(stages) {}
+
+    std::uint64_t tag;  // by which whoever made it knows it
+    Buffer image;
+    std::vector<std::vector<Buffer>> outputs;  // by stage; empty until it has run
+    std::vector<std::string> errors;           // by stage; empty where it has not failed
+};
+
+/// An engine's library, loaded for good. Throws std::runtime_error when it is none, or one of another
+/// version.
+const ArgusEngineApi* load_engine_api(const std::string& file);
+
+/// Where a graph's tensors, named, come from and go to.
+struct Wiring {
+    std::string image;                  // input that is the frame's image; empty: none
+    std::vector<std::string> features;  // inputs that an earlier stage gives under the same name
+    std::vector<std::string> others;    // inputs that are filled from outside
+    std::vector<std::string> outputs;
+    bool answers = false;  // outputs go with the frame, instead of staying for other stages to read
+};
+
+/// Runs the graphs of a package on an engine that needs no interpreter, wired without copies: a decoder reads
+/// the features where the backbone wrote them.
+class GraphExecutor : public Executor {
+  public:
+    /// Called before a stage runs: prepares what it reads besides features. Throws when that fails.
+    using Prepare = std::function<void(std::size_t stage, std::shared_ptr<Work> work)>;
+    using Settings = std::vector<std::pair<std::string, std::string>>;
+
+    GraphExecutor(const ArgusEngineApi* api, std::size_t image_bytes) : api_(api), image_(image_bytes) {}
+    ~GraphExecutor() override;
+
+    /// Load the graph of the next stage. Throws std::runtime_error.
+    void add(const std::string& file, const Settings& settings, const Wiring& wiring);
+
+    /// Have a stage prepared before each run.
+    void set_prepare(std::size_t stage, Prepare prepare) { graphs_.at(stage).prepare = std::move(prepare); }
+
+    /// Memory of an input that is filled from outside. Throws std::out_of_range.
+    const Buffer& input(std::size_t stage, const std::string& name) const;
+
+    std::size_t stages() const { return graphs_.size(); }
+
+    bool run(std::size_t stage, Ticket* frame) override;
+
+  private:
+    struct Graph {
+        ArgusEngine* engine = nullptr;
+        Wiring wiring;
+        std::map<std::string, Buffer> inputs;  // filled from outside
+        std::vector<Buffer> outputs;
+        Prepare prepare;
+    };
+
+    void bind(const Graph& graph, const std::string& name, const Buffer& memory) const;
+    void run_graph(const Graph& graph) const;
+    std::size_t bytes(const Graph& graph, const std::string& name) const;
+
+    const ArgusEngineApi* api_;
+    Buffer image_;                                   // blank: what a run without a frame sees
+    std::vector<Graph> graphs_;                      // by stage
+    std::map<std::string, const Buffer*> features_;  // what a stage has written, by its name
+};
+
+}  // namespace argus

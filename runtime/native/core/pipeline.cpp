@@ -1,0 +1,179 @@
+#include "pipeline.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <utility>
+
+namespace argus {
+
+namespace {
+
+constexpr double kLongestWait = 3600;  // [s]; a chrono duration cannot hold infinity
+
+std::chrono::duration<double> bounded(double seconds) {
+    return std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongestWait));
+}
+
+}  // namespace
+
+double steady_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::optional<FrameReport> Ticket::wait(double timeout) const {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ended_.wait_for(lock, bounded(timeout), [this] { return report_.has_value(); });
+    return report_;
+}
+
+void Ticket::end(FrameReport report) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    report_ = std::move(report);
+    ended_.notify_all();
+}
+
+Pipeline::Pipeline(Scheduler scheduler, std::vector<std::string> names, std::size_t traced_events,
+                   Clock clock)
+    : scheduler_(std::move(scheduler)),
+      clock_(std::move(clock)),
+      names_(std::move(names)),
+      most_traced_(traced_events) {
+    if (names_.size() < scheduler_.stages().size()) {
+        throw std::invalid_argument("each stage has a name");
+    }
+    stats_.stages.resize(names_.size());
+}
+
+StreamId Pipeline::open_stream(std::size_t room, Overflow overflow) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) {
+        throw std::runtime_error("the pipeline is closed");
+    }
+    const StreamId stream = scheduler_.open_stream(room, overflow);
+    streams_.insert(stream);
+    return stream;
+}
+
+void Pipeline::close_stream(StreamId stream) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (streams_.erase(stream) > 0) {
+        scheduler_.close_stream(stream, clock_());
+        tell_ended();
+        room_.notify_all();
+    }
+}
+
+std::shared_ptr<Ticket> Pipeline::offer(StreamId stream, double captured, std::shared_ptr<void> payload,
+                                        double timeout) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const bool decided = room_.wait_for(
+        lock, bounded(timeout), [&] { return streams_.count(stream) == 0 || scheduler_.has_room(stream); });
+    if (!decided) {
+        return nullptr;
+    }
+    if (streams_.count(stream) == 0) {
+        throw std::runtime_error("the stream is closed");
+    }
+    const FrameId id = scheduler_.offer(stream, captured, clock_()).value();
+    auto ticket = std::make_shared<Ticket>(id, std::move(payload));
+    tickets_[id] = ticket;
+    tell_ended();
+    work_.notify_one();
+    return ticket;
+}
+
+void Pipeline::serve(Executor& executor) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!closed_) {
+        const std::optional<Job> job = scheduler_.next(clock_());
+        tell_ended();
+        room_.notify_all();
+        if (job) {
+            run_job(executor, *job, lock);
+        } else {
+            work_.wait_for(lock, bounded(scheduler_.wake_at() - clock_()));
+        }
+    }
+}
+
+void Pipeline::run_job(Executor& executor, const Job& job, std::unique_lock<std::mutex>& lock) {
+    const auto found = tickets_.find(job.frame);
+    const std::shared_ptr<Ticket> ticket = found == tickets_.end() ? nullptr : found->second;
+    const double begin = clock_();
+    lock.unlock();
+    const bool succeeded = executor.run(job.stage, ticket.get());
+    lock.lock();
+    const double end = clock_();
+    scheduler_.finished(end, succeeded);
+    if (job.frame != 0) {
+        keep({job.stage, job.frame, begin, end});
+    }
+}
+
+void Pipeline::close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+    streams_.clear();
+    scheduler_.close(clock_());
+    tell_ended();
+    work_.notify_all();
+    room_.notify_all();
+}
+
+void Pipeline::tell_ended() {
+    for (FrameReport& report : scheduler_.take_ended()) {
+        if (report.started > 0) {
+            stats_.queue.add(report.started - report.captured);
+        }
+        if (report.end == FrameEnd::done) {
+            stats_.age.add(report.ended - report.captured);
+        }
+        reports_.push_back(report);
+        if (reports_.size() > most_traced_) {
+            reports_.pop_front();
+        }
+        const auto found = tickets_.find(report.id);
+        if (found != tickets_.end()) {
+            found->second->end(std::move(report));
+            tickets_.erase(found);
+        }
+    }
+}
+
+void Pipeline::keep(const Event& event) {
+    stats_.stages.at(event.name).add(event.end - event.begin);
+    events_.push_back(event);
+    if (events_.size() > most_traced_) {
+        events_.pop_front();
+    }
+}
+
+void Pipeline::record(const Event& event) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    keep(event);
+}
+
+PipelineStats Pipeline::stats() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    PipelineStats stats = stats_;
+    stats.offered = scheduler_.offered();
+    stats.frames = scheduler_.frame_counts();
+    for (std::size_t task = 0; task < scheduler_.tasks().size(); ++task) {
+        stats.tasks.push_back(scheduler_.task_counts(task));
+        stats.missed.push_back(scheduler_.missed(task));
+    }
+    return stats;
+}
+
+std::vector<Event> Pipeline::events() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {events_.begin(), events_.end()};
+}
+
+std::vector<FrameReport> Pipeline::reports() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {reports_.begin(), reports_.end()};
+}
+
+}  // namespace argus

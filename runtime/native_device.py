@@ -1,0 +1,144 @@
+"""A package on OpenVINO without the interpreter: the C++ core calls the engine, wired without copies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Final
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from argus_edge.errors import EngineError, EngineMissingError
+from argus_edge.geometry import Letterbox
+from argus_edge.package import ModelPackage
+from argus_edge.runtime import _native
+from argus_edge.runtime.device import Load, PersonFinder
+from argus_edge.runtime.engines import Array
+from argus_edge.runtime.engines.openvino_native import Compiled, CompiledCache, native_library
+from argus_edge.runtime.graphs import Graphs
+from argus_edge.runtime.persons import fill_slots
+from argus_edge.runtime.selection import POSE, Selection
+from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, Precision, TaskEntry
+
+__all__ = ["NativeDevice", "compiled_graphs", "keep_compiled"]
+
+
+def compiled_graphs(
+    package: ModelPackage, selection: Selection, precision: Precision, threads: int
+) -> dict[str, Compiled] | None:
+    """Component -> its compiled form in this user's cache; None where one is missing.
+
+    Raises EngineMissingError where the core cannot run them anyhow, and says why.
+    """
+    if any(package.spec.tasks[task].backbone != BACKBONE for task in selection.tasks):
+        raise EngineMissingError("pose from crops is run from Python")
+    cache = CompiledCache(threads, precision)
+    found = {}
+    for stage in selection.stages:
+        compiled = cache.find(package.model_file(stage.name, precision))
+        if compiled is None:
+            return None
+        found[stage.name] = compiled
+    return found
+
+
+def keep_compiled(
+    graphs: Graphs, package: ModelPackage, selection: Selection, precision: Precision, threads: int
+) -> dict[str, Compiled] | None:
+    """Write the compiled form of graphs that are open to the cache, and find it there. Raises EngineError."""
+    cache = CompiledCache(threads, precision)
+    for stage in selection.stages:
+        content, settings = graphs.exported(stage.name)
+        cache.keep(package.model_file(stage.name, precision), content, settings)
+    return compiled_graphs(package, selection, precision, threads)
+
+
+class NativeDevice:
+    """Runs the stages in the C++ core, which never waits for the interpreter; only pose asks it for persons.
+
+    Raises EngineError when a graph does not load or does not have the tensors that the package declares.
+    """
+
+    needs_image: Final = False
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        selection: Selection,
+        compiled: Mapping[str, Compiled],
+        finder: PersonFinder,
+    ) -> None:
+        self._package, self._finder = package, finder
+        spec = package.spec
+        self._stages = [stage.name for stage in selection.stages]
+        self._tags = itertools.count()
+        self._loads: WeakValueDictionary[int, Load] = WeakValueDictionary()
+        image = spec.input.tensor
+        self.executor: Final = _native.GraphExecutor(str(native_library()), int(np.prod(image.shape)))
+        known: set[str] = set()
+        for name in self._stages:
+            component, graph = spec.components[name], compiled[name]
+            inputs = [tensor.name for tensor in component.inputs]
+            try:
+                self.executor.add(
+                    str(graph.file),
+                    list(graph.settings.items()),
+                    image=IMAGE_TENSOR if component.is_backbone else "",
+                    features=[tensor for tensor in inputs if tensor in known],
+                    others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
+                    outputs=[tensor.name for tensor in component.outputs],
+                    answers=name != BACKBONE,
+                )
+            except RuntimeError as error:
+                raise EngineError(f"{graph.file}: OpenVINO cannot load it: {error}") from error
+            if name == BACKBONE:
+                known = {tensor.name for tensor in component.outputs}
+        for task in selection.tasks:
+            entry = spec.tasks[task]
+            if entry.row(task).kind == POSE:
+                self._prepare_pose(entry)
+
+    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
+        """See `Device.load`."""
+        tag = next(self._tags)
+        load = Load(tensor, letterbox, image, self.executor.work(tensor, tag))
+        self._loads[tag] = load
+        return load
+
+    def outputs(self, load: Load, component: str) -> Mapping[str, Array]:
+        """See `Device.outputs`."""
+        return self._read(load.work, component, None if load.persons is None else len(load.persons))
+
+    def error(self, load: Load, component: str) -> Exception | None:
+        """See `Device.error`."""
+        told = load.work.error(self._stages.index(component))
+        return EngineError(f"{component}: OpenVINO failed to run it: {told}") if told else None
+
+    def close(self) -> None:
+        """See `Device.close`. The graphs are freed with the executor, when nobody holds it any more."""
+        for stage in range(len(self._stages)):
+            self.executor.set_prepare(stage, None)
+
+    def _read(self, work: _native.Work, component: str, persons: int | None) -> dict[str, Array]:
+        """Views of what a decoder answered; of the slots of pose, those that are taken."""
+        declared = self._package.spec.components[component]
+        stage = self._stages.index(component)
+        found: dict[str, Array] = {}
+        for index, tensor in enumerate(declared.outputs):
+            values = work.output(stage, index).view(tensor.dtype).reshape(tensor.shape)
+            found[tensor.name] = values if declared.persons is None else values[:persons]
+        return found
+
+    def _prepare_pose(self, entry: TaskEntry) -> None:
+        stage = self._stages.index(entry.component)
+        slots = self.executor.input(stage, PERSONS_TENSOR).view(np.float32).reshape(-1, 4)
+
+        def prepare(_stage: int, work: _native.Work) -> None:
+            load = self._loads.get(work.tag)
+            if load is not None:  # else nobody waits for the frame any more
+                persons = self._finder.find(load, entry, self._read(work, self._finder.component, None))
+                slots[:] = fill_slots(persons, load.letterbox, len(slots))
+
+        self.executor.set_prepare(stage, prepare)
