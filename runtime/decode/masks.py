@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import Instances
+from argus_edge.runtime import _native
 from argus_edge.runtime.decode.candidates import choose_candidates
+from argus_edge.runtime.decode.sides import sides
 
 
 def decode_masks(
@@ -35,23 +37,24 @@ def decode_masks(
     """
     logits = outputs["masks"][0]
     found = choose_candidates(outputs, letterbox, len(class_names), score_threshold, logits)
-    masks = np.empty((len(found.indices), letterbox.image_height, letterbox.image_width), np.bool_)
-    for mask, index in zip(masks, found.indices, strict=True):
-        np.greater(logits_to_image(logits[index], letterbox), 0, out=mask)
-    seen = np.asarray(masks.any(axis=(1, 2)))
-    if not seen.all():
-        masks, found = masks[seen], found.of(seen)
+    masks, areas = masks_to_image(logits, found.indices, letterbox)
+    found = found.of(areas > 0)
     return Instances(found.boxes, found.scores, found.classes, tuple(class_names), masks)
 
 
-def logits_to_image(logits: NDArray[np.floating[Any]], letterbox: Letterbox) -> NDArray[np.float32]:
-    """Finite mask logits (h, w) over the network input -> (image_height, image_width) float32.
+def masks_to_image(
+    logits: NDArray[np.floating[Any]], chosen: NDArray[np.intp], letterbox: Letterbox
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Finite mask logits (K, h, w) over the network input -> those `chosen` (N,), in the image.
 
     In the order of the published evaluations: up to the network input, padding off, on to the image, both
-    steps bilinear with pixel centres aligned. Thresholding comes after it.
-    """
-    import cv2
+    steps bilinear with pixel centres aligned; a pixel belongs to the mask where that is positive.
 
-    size = (letterbox.input_width, letterbox.input_height)
-    full = cv2.resize(np.asarray(logits, np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return letterbox.map_to_image(full, "bilinear")
+    Returns the masks (M, image_height, image_width) that have a pixel, and how many each of the N has: 0 for
+    those that are not among the M.
+    """
+    masks = np.zeros((len(chosen), letterbox.image_height, letterbox.image_width), np.bool_)
+    areas = np.empty(len(chosen), np.int64)
+    logits = np.ascontiguousarray(logits, np.float32)
+    _native.masks_to_image(logits, chosen.astype(np.int64), *sides(letterbox), masks.view(np.uint8), areas)
+    return masks[: np.count_nonzero(areas)], areas

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import NormalMap
+from argus_edge.runtime import _native
 from argus_edge.runtime.decode.finite import require_finite
 
 SHORTEST: Final = 1e-6  # below it a vector has no direction
@@ -31,8 +32,12 @@ def decode_normal_map(outputs: Mapping[str, NDArray[Any]], letterbox: Letterbox)
     """
     planes = outputs["normals"][0]
     require_finite("normals", planes)
-    normals = np.stack([letterbox.map_to_image(plane, "bilinear") for plane in planes], axis=-1)
-    lengths = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
-    normals /= np.maximum(lengths, np.float32(SHORTEST))
-    normals *= lengths > SHORTEST
-    return NormalMap(normals)
+    return NormalMap(normals_to_image(planes, letterbox))
+
+
+def normals_to_image(planes: NDArray[np.floating[Any]], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Planes (3, input_height, input_width) -> (image_height, image_width, 3) of length 1 or 0."""
+    normals = np.empty((letterbox.image_height, letterbox.image_width, 3), np.float32)
+    resized = (letterbox.resized_height, letterbox.resized_width)
+    _native.normals_to_image(np.ascontiguousarray(planes, np.float32), resized, SHORTEST, normals)
+    return normals

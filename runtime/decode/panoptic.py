@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import PanopticMap, Segment
+from argus_edge.runtime import _native
 from argus_edge.runtime.decode.candidates import check_classes, finite
-from argus_edge.runtime.decode.masks import logits_to_image
+from argus_edge.runtime.decode.sides import sides
 
 SCORE_THRESHOLD: Final = 0.8
 OVERLAP_THRESHOLD: Final = 0.8
@@ -51,61 +52,45 @@ def decode_panoptic(
         candidates = np.flatnonzero((classes != len(class_names)) & (scores > score_threshold))
     chosen = finite(candidates, scores, logits)
     check_classes(classes[chosen], len(class_names))
-    winners, inside, areas = _compete(logits, scores, chosen, letterbox)
+    winners, shares = compete(logits, scores, chosen, letterbox)
 
-    # How many pixels each query won, and how many of them lie inside its mask. The published merge compares
-    # all that it won with its mask, and keeps what lies inside.
-    won = np.bincount(winners.ravel(), minlength=len(chosen) + 1)
-    kept = np.bincount(winners[inside], minlength=len(chosen) + 1)
-    ids = np.zeros(len(chosen) + 1, np.int32)
+    # The published merge compares all that a query won with its mask, and keeps what lies inside.
+    ids = np.zeros(2 * len(chosen) + 1, np.int32)  # winners outside of their masks count from its end: void
     segments: dict[int, Segment] = {}
     regions: dict[int, int] = {}  # stuff class -> its segment
-    for place, index in enumerate(chosen, 1):
-        if kept[place] == 0 or won[place] < overlap_threshold * areas[place]:
+    for place, (index, (own, won, kept)) in enumerate(zip(chosen, shares.tolist(), strict=True), 1):
+        if kept == 0 or won < overlap_threshold * own:
             continue
-        class_id, score, area = int(classes[index]), float(scores[index]), int(kept[place])
+        class_id, score, area = int(classes[index]), float(scores[index]), kept
         is_thing = class_id < things
         segment = len(segments) + 1 if is_thing else regions.setdefault(class_id, len(segments) + 1)
         if segment in segments:
             score, area = max(score, segments[segment].score), area + segments[segment].area
         segments[segment] = Segment(segment, class_id, class_names[class_id], is_thing, score, area)
         ids[place] = segment
-    segment_ids = np.where(inside, ids[winners], np.int32(0))
-    return PanopticMap(segment_ids, tuple(segments.values()))
+    return PanopticMap(ids[winners], tuple(segments.values()))
 
 
-def _compete(
+def compete(
     logits: NDArray[np.floating[Any]],
     scores: NDArray[np.floating[Any]],
     chosen: NDArray[np.intp],
     letterbox: Letterbox,
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], list[int]]:
-    """For every pixel (H, W) the query with the highest score x probability, as its place in `chosen` counted
-    from 1, and whether the pixel lies inside that query's mask; for every place, 0 included, the mask's area.
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Give every pixel to the mask with the highest score x probability.
 
-    One mask at a time, so that memory does not grow with their number.
+    Args:
+        logits: (Q, h, w) over the network input, which reach the image as in `masks_to_image`.
+        scores: (Q,).
+        chosen: (N,) which of the Q compete; their numbers are finite.
+        letterbox: how the image was placed in the network input.
+
+    Returns for every pixel (image_height, image_width) the winner's place in `chosen`, counted from 1, and
+    negative where the winner's probability is below one half, 0 when N is 0; and (N, 3) how many pixels have
+    a probability of at least one half, were won, and both.
     """
-    size = (letterbox.image_height, letterbox.image_width)
-    best = np.full(size, -1, np.float32)
-    winners, inside = np.zeros(size, np.int32), np.zeros(size, np.bool_)
-    areas = [0]
-    for place, index in enumerate(chosen, 1):
-        mask = logits_to_image(logits[index], letterbox)
-        positive = mask >= 0  # a probability of at least one half
-        areas.append(int(np.count_nonzero(positive)))
-        claim = _sigmoid(mask)
-        claim *= scores[index]
-        better = claim > best
-        np.copyto(best, claim, where=better)
-        np.copyto(winners, place, where=better)
-        np.copyto(inside, positive, where=better)
-    return winners, inside, areas
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """In place."""
-    np.negative(x, out=x)
-    with np.errstate(over="ignore"):  # infinity becomes the 0 it stands for
-        np.exp(x, out=x)
-    x += 1
-    return np.reciprocal(x, out=x)
+    winners = np.empty((letterbox.image_height, letterbox.image_width), np.int32)
+    shares = np.empty((len(chosen), 3), np.int64)
+    logits, scores = (np.ascontiguousarray(values, np.float32) for values in (logits, scores))
+    _native.compete(logits, scores, chosen.astype(np.int64), *sides(letterbox), winners, shares)
+    return winners, shares

@@ -11,6 +11,9 @@
 
 #include "deformable.hpp"
 #include "letterbox.hpp"
+#include "masks.hpp"
+#include "normals.hpp"
+#include "panoptic.hpp"
 #include "resample.hpp"
 
 namespace {
@@ -147,6 +150,42 @@ void deformable_sampling_sums_bilinear_samples() {
     }
 }
 
+// A mask and vectors at every relation of sizes; results are allocated to the byte.
+void maps_of_any_size_reach_any_image() {
+    std::mt19937 random(1);
+    std::normal_distribution<float> numbers(0, 3);
+    const argus::Placement placements[] = {{32, 48, 32, 48, 90, 135}, {32, 48, 32, 20, 11, 7},
+                                           {32, 48, 1, 48, 1, 400},   {32, 48, 32, 1, 77, 1},
+                                           {1, 1, 1, 1, 5, 6},        {32, 48, 17, 48, 1, 1}};
+    for (const argus::Placement& placement : placements) {
+        const auto pixels = static_cast<std::size_t>(placement.image_height * placement.image_width);
+        std::vector<float> logits(3 * 8 * 12);
+        std::generate(logits.begin(), logits.end(), [&] { return numbers(random); });
+        const argus::MapToImage way(8, 12, placement);
+        std::vector<std::uint8_t> mask(pixels);
+        const std::int64_t area = argus::mask_to_image(logits.data(), way, mask.data());
+        expect(area == std::count(mask.begin(), mask.end(), 1), "the pixels of a mask are counted");
+
+        std::vector<std::int32_t> winners(pixels, 9);
+        const auto shares =
+            argus::compete({{logits.data(), 0.9F}, {logits.data() + 96, 0.8F}, {logits.data() + 192, 0.7F}},
+                           way, winners.data());
+        const auto won = shares[0].won + shares[1].won + shares[2].won;
+        expect(won == static_cast<std::int64_t>(pixels), "every pixel is won");
+        expect(shares[0].area == area, "a mask has one area");
+        expect(argus::compete({}, way, winners.data()).empty() && winners.back() == 0, "nobody wins nothing");
+
+        std::vector<float> planes(3 *
+                                  static_cast<std::size_t>(placement.input_height * placement.input_width));
+        std::generate(planes.begin(), planes.end(), [&] { return numbers(random); });
+        std::vector<float> normals(3 * pixels);
+        argus::normals_to_image(planes.data(), placement, 1e-6F, normals.data());
+        const float* last = normals.data() + normals.size() - 3;
+        const float length = last[0] * last[0] + last[1] * last[1] + last[2] * last[2];
+        expect(std::abs(length - 1) < 1e-4F, "vectors have length 1");
+    }
+}
+
 template <typename Function>
 bool refuses(Function function) {
     try {
@@ -177,6 +216,7 @@ int main() {
     every_size_and_stride_is_read_inside_the_image();
     camera_formats_are_read_inside_the_frame();
     impossible_sizes_are_refused();
+    maps_of_any_size_reach_any_image();
     deformable_sampling_sums_bilinear_samples();
     return 0;
 }

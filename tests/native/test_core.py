@@ -1,4 +1,4 @@
-"""The C++ core by itself, under sanitizers of memory and undefined behaviour; the stub of its bindings."""
+"""The C++ core by itself, under the sanitizers of memory and undefined behaviour; its bindings' stub."""
 
 from __future__ import annotations
 

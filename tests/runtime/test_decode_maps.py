@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from argus_edge.errors import EngineError
 from argus_edge.geometry import Letterbox
 from argus_edge.runtime.decode import decode_anomaly, decode_normal_map, decode_scores
+from argus_edge.runtime.decode.normal_map import normals_to_image
+from tests.runtime.references import decode as reference
 
 SIZES = pytest.mark.parametrize(("height", "width"), [(2160, 4096), (48, 64), (321, 517), (1, 1)])
 NAMES = ("screw", "leather")
@@ -24,10 +28,14 @@ def _directions(height: int, width: int, size: int) -> NDArray[np.float32]:
     return planes[None]
 
 
+both = pytest.mark.parametrize("run", [normals_to_image, reference.normals_to_image], ids=["c++", "numpy"])
+
+
 @SIZES
-def test_normals_keep_their_length_and_direction(height: int, width: int) -> None:
+@both
+def test_normals_keep_their_length_and_direction(run: Any, height: int, width: int) -> None:
     letterbox = Letterbox(height, width, 128, 128)
-    normals = decode_normal_map({"normals": _directions(height, width, 128)}, letterbox).normals
+    normals = run(_directions(height, width, 128)[0], letterbox)
     assert normals.shape == (height, width, 3)
     assert normals.dtype == np.float32
     normals = normals[:: max(1, height // 40)]
@@ -38,10 +46,19 @@ def test_normals_keep_their_length_and_direction(height: int, width: int) -> Non
     np.testing.assert_allclose(normals, np.broadcast_to(expected, normals.shape), atol=1e-3)
 
 
-def test_opposite_normals_cancel_to_zero_not_to_nan() -> None:
-    planes = np.zeros((1, 3, 2, 2), np.float32)
-    planes[0, 2] = [[1, -1], [1, -1]]
-    normals = decode_normal_map({"normals": planes}, Letterbox(3, 3, 2, 2)).normals
+@SIZES
+def test_both_implementations_agree(height: int, width: int) -> None:
+    planes = np.random.default_rng(height).normal(0, 1, (3, 64, 64)).astype(np.float32)
+    letterbox = Letterbox(height, width, 64, 64)
+    compiled = decode_normal_map({"normals": planes[None]}, letterbox).normals
+    np.testing.assert_allclose(compiled, reference.normals_to_image(planes, letterbox), atol=1e-4)
+
+
+@both
+def test_opposite_normals_cancel_to_zero_not_to_nan(run: Any) -> None:
+    planes = np.zeros((3, 2, 2), np.float32)
+    planes[2] = [[1, -1], [1, -1]]
+    normals = run(planes, Letterbox(3, 3, 2, 2))
     np.testing.assert_array_equal(normals[:, 1], 0)
     np.testing.assert_array_equal(normals[:, 0], [[0, 0, 1]] * 3)
 
