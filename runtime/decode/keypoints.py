@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError
@@ -117,7 +118,7 @@ def refine_dark(
 
     `sigma` [cells] is the blur's. A step longer than two cells is not taken, nor one from an outermost cell.
     """
-    v = _neighbourhoods(_blurred_logarithms(heatmaps, sigma), cells)
+    v = blurred_logarithms(heatmaps, cells, sigma)
     slope = np.stack([v[..., 1, 2] - v[..., 1, 0], v[..., 2, 1] - v[..., 0, 1]], axis=-1) / 2
     xx = v[..., 1, 2] - 2 * v[..., 1, 1] + v[..., 1, 0]
     yy = v[..., 2, 1] - 2 * v[..., 1, 1] + v[..., 0, 1]
@@ -150,19 +151,24 @@ def _inside(heatmaps: NDArray[np.float32], cells: NDArray[np.int64]) -> NDArray[
     return inside
 
 
-def _blurred_logarithms(heatmaps: NDArray[np.float32], sigma: float) -> NDArray[np.float64]:
+def blurred_logarithms(
+    heatmaps: NDArray[np.float32], cells: NDArray[np.int64], sigma: float
+) -> NDArray[np.float64]:
+    """The logarithms of the blurred heatmaps at `cells` and around, (N, K, 3, 3), [row, column].
+
+    Nothing else of them is looked at, so nothing else is blurred.
+    """
     import cv2
 
-    blurred = np.empty_like(heatmaps)
-    for index in np.ndindex(heatmaps.shape[:2]):
-        cv2.GaussianBlur(
-            heatmaps[index],
-            (BLUR_SIZE, BLUR_SIZE),
-            sigma,
-            dst=blurred[index],
-            borderType=cv2.BORDER_CONSTANT,
-        )
-    logarithms: NDArray[np.float64] = np.log(np.clip(blurred.astype(np.float64), _FLOOR, _CEILING))
+    reach, side = BLUR_SIZE // 2 + 1, BLUR_SIZE + 2  # of the window that the nine cells are blurred from
+    padded = np.pad(heatmaps, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+    person, keypoint = np.indices(heatmaps.shape[:2], sparse=True)
+    windows = sliding_window_view(padded, (side, side), axis=(2, 3))
+    around = windows[person, keypoint, cells[..., 1], cells[..., 0]]  # (N, K, side, side)
+    kernel = cv2.getGaussianKernel(BLUR_SIZE, sigma, cv2.CV_32F)[:, 0]
+    blur = np.stack([np.pad(kernel, (i, 2 - i)) for i in range(3)])  # (3, side), the kernel moved by a cell
+    blurred = (blur @ around @ blur.T).astype(np.float64)
+    logarithms: NDArray[np.float64] = np.log(np.clip(blurred, _FLOOR, _CEILING))
     return logarithms
 
 

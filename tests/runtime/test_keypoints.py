@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from argus_edge.geometry import Letterbox
 from argus_edge.keypoints import KEYPOINT_NAMES, OKS_SIGMAS, SKELETON
 from argus_edge.results import Detections
 from argus_edge.runtime.decode.keypoints import (
+    blurred_logarithms,
     decode_keypoints,
     distinct,
     find_peaks,
@@ -59,6 +61,18 @@ def test_refinement_is_that_of_transformers(cells: NDArray[np.float64], noise: f
     assert steps.max() < 2  # beyond which ours stays where it is
     found = refine_dark(heatmaps, peaks, sigma=0.8)
     assert np.abs(found - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("size", [(64, 48), (5, 4)])
+def test_only_what_is_looked_at_is_blurred(size: tuple[int, int]) -> None:
+    """As OpenCV blurs whole maps, with nothing beyond their border."""
+    heatmaps = np.random.default_rng(2).random((2, 3, *size), np.float32) + 0.1
+    y, x = np.random.default_rng(3).integers(1, np.array(size) - 1, (2, 3, 2)).transpose(2, 0, 1)
+    found = np.exp(blurred_logarithms(heatmaps, np.stack([x, y], axis=2), sigma=2.0))
+    for n, k in np.ndindex(2, 3):
+        whole = cv2.GaussianBlur(heatmaps[n, k], (11, 11), 2.0, borderType=cv2.BORDER_CONSTANT)
+        around = whole[y[n, k] - 1 : y[n, k] + 2, x[n, k] - 1 : x[n, k] + 2]
+        np.testing.assert_allclose(found[n, k], around, atol=1e-5)
 
 
 def test_keypoints_are_those_of_transformers(cells: NDArray[np.float64], persons: Persons) -> None:
