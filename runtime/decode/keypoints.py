@@ -162,7 +162,7 @@ def blurred_logarithms(
 
     reach, side = BLUR_SIZE // 2 + 1, BLUR_SIZE + 2  # of the window that the nine cells are blurred from
     padded = np.pad(heatmaps, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
-    person, keypoint = np.indices(heatmaps.shape[:2], sparse=True)
+    person, keypoint = np.arange(len(heatmaps))[:, None], np.arange(heatmaps.shape[1])
     windows = sliding_window_view(padded, (side, side), axis=(2, 3))
     around = windows[person, keypoint, cells[..., 1], cells[..., 0]]  # (N, K, side, side)
     kernel = cv2.getGaussianKernel(BLUR_SIZE, sigma, cv2.CV_32F)[:, 0]

@@ -21,6 +21,24 @@ def logits_to_image(logits: Floats, letterbox: Letterbox) -> NDArray[np.float32]
     return letterbox.map_to_image(full, "bilinear")
 
 
+def _linear(x: Floats, size: int, rows: slice = slice(None)) -> Floats:
+    """Bilinear resize of the first axis to `size`, of which `rows`: pixel centres aligned, edges repeated."""
+    at = np.clip((np.arange(size)[rows] + 0.5) * len(x) / size - 0.5, 0, len(x) - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, len(x) - 1)
+    part = (at - low)[:, None]
+    return np.asarray(x[low] * (1 - part) + x[high] * part)
+
+
+def exact_logits(logits: Floats, letterbox: Letterbox, rows: slice = slice(None)) -> Floats:
+    """The `rows` of `logits_to_image`, brute force in float64."""
+    full = _linear(logits.astype(np.float64), letterbox.input_height)
+    full = _linear(full.T, letterbox.input_width).T
+    inside = full[: letterbox.resized_height, : letterbox.resized_width]
+    image: Floats = _linear(_linear(inside, letterbox.image_height, rows).T, letterbox.image_width).T
+    return image
+
+
 def masks_to_image(
     logits: Floats, chosen: NDArray[np.intp], letterbox: Letterbox
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
