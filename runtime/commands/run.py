@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,7 +27,9 @@ from numpy.typing import NDArray
 import argus_edge
 from argus_edge.command import positive_number, run_command
 from argus_edge.errors import ImageError, InputError
+from argus_edge.results import Frame
 from argus_edge.runtime.commands.coco import object_classes
+from argus_edge.runtime.commands.ending import ending_between_frames
 from argus_edge.runtime.commands.outputs import RunFolder, result_line
 from argus_edge.runtime.commands.progress import progress
 from argus_edge.runtime.draw import draw
@@ -44,6 +44,7 @@ from argus_edge.runtime.sources import (
     open_source,
     without_passwords,
 )
+from argus_edge.runtime.tracking import LOW, Tracker
 from argus_edge.spec import PRECISIONS
 
 WINDOW = "argus-run (q ends)"
@@ -95,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
                 precision=arguments.precision,
                 tasks=arguments.tasks,
                 threads=arguments.threads,
-                score_threshold=arguments.score,
+                score_threshold=_least_score(arguments),
                 size=arguments.size,
             )
         )
@@ -124,14 +125,17 @@ def _run_frames(
         if arguments.max_frames is None
         else min(source.count or sys.maxsize, arguments.max_frames)
     )
+    tracker = Tracker(high=arguments.score, low=_least_score(arguments)) if arguments.track else None
     begin = time.perf_counter()
     with ExitStack() as stack:
-        frame_at_hand = stack.enter_context(_ending_between_frames())
+        frame_at_hand = stack.enter_context(ending_between_frames())
         # Lines of results on stdout are progress enough.
         step = None if to_stdout else stack.enter_context(progress("frames", count))
         for item, read_ms in islice(_timed(source), arguments.max_frames):
             with frame_at_hand():
                 frame = runtime(item.image)
+                if tracker is not None:
+                    frame = _tracked(tracker, frame, item)
                 start = time.perf_counter()
                 if to_stdout:
                     print(result_line(item, frame), flush=True)
@@ -149,36 +153,17 @@ def _run_frames(
                 break
 
 
-@contextmanager
-def _ending_between_frames() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Turn Ctrl-C, and SIGTERM from a service manager, into KeyboardInterrupt: at once while a frame is
-    waited for, and else when the frame at hand is in every file, unless a second signal comes.
+def _least_score(arguments: argparse.Namespace) -> float:
+    """What results must have; doubtful ones are of use to the tracker, which leaves out the rest of them."""
+    score: float = arguments.score
+    return min(score, LOW) if arguments.track else score
 
-    The value of the `with` makes the context of a frame at hand.
-    """
-    busy = asked = False
 
-    def ask(_number: int, _stack: FrameType | None) -> None:
-        nonlocal asked
-        if asked or not busy:
-            raise KeyboardInterrupt
-        asked = True
-
-    @contextmanager
-    def frame_at_hand() -> Iterator[None]:
-        nonlocal busy
-        busy = True
-        yield
-        busy = False
-        if asked:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield frame_at_hand
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tracked(tracker: Tracker, frame: Frame, item: SourceFrame) -> Frame:
+    """The frame with its objects numbered, and the time that took as a stage of its own."""
+    start = time.perf_counter()
+    frame = tracker(frame, item.capture_time if item.time is None else item.time)
+    return replace(frame, timings={**frame.timings, "track": (time.perf_counter() - start) * 1e3})
 
 
 def _timed(source: Source) -> Iterator[tuple[SourceFrame, float]]:
@@ -289,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="leave out boxes, instances and persons below it (default: %(default)s)",
     )
+    parser.add_argument("--track", action="store_true", help="number objects so that they keep their numbers")
     parser.add_argument("--max-frames", type=positive_number, metavar="N", help="stop after so many")
     parser.add_argument("--show", action="store_true", help="show the frames in a window; q ends")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")

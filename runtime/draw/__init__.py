@@ -106,7 +106,7 @@ def _draw_marks(canvas: Pixels, frame: Frame, colors: Colors, min_score: float, 
         draw_boxes(canvas, boxes, colors, min_score)
     for result in results:
         if isinstance(result, Keypoints):
-            draw_skeletons(canvas, result, min_score)
+            draw_skeletons(canvas, result, min_score, numbered=not detections)
 
 
 def _draw_notes(canvas: Pixels, frame: Frame, colors: Colors, tint: Layer | None) -> None:

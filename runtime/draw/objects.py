@@ -37,7 +37,10 @@ def draw_masks(canvas: Pixels, result: Instances, colors: Colors, least: float, 
 
 
 def draw_boxes(canvas: Pixels, result: Detections, colors: Colors, least: float) -> None:
-    """Outline the boxes, the best on top, each with "class score" above it, or inside for want of room."""
+    """Outline the boxes, the best on top, each with "class score" above it, or inside for want of room.
+
+    Where they were tracked it is "class #track score".
+    """
     width = 1 if isinstance(result, Instances) else line_width(canvas)
     for index in reversed(range(len(result))):
         if result.scores[index] < least:
@@ -45,18 +48,22 @@ def draw_boxes(canvas: Pixels, result: Detections, colors: Colors, least: float)
         name = result.class_names[result.classes[index]]
         left, top, right, bottom = (round(float(side)) for side in result.boxes[index])
         draw_outline(canvas, left, top, max(right, left + 1), max(bottom, top + 1), width, colors[name])
-        draw_text(canvas, f"{name} {result.scores[index]:.2f}", left, top, colors[name])
+        track = "" if result.track_ids is None else f"#{result.track_ids[index]} "
+        draw_text(canvas, f"{name} {track}{result.scores[index]:.2f}", left, top, colors[name])
 
 
-def draw_skeletons(canvas: Pixels, result: Keypoints, least: float) -> None:
-    """Draw limbs and joints that are visible, left, right and middle each in its colour, on a dark rim."""
+def draw_skeletons(canvas: Pixels, result: Keypoints, least: float, numbered: bool) -> None:
+    """Draw limbs and joints that are visible, left, right and middle each in its colour, on a dark rim.
+
+    Where they were tracked and `numbered` asks for it, "#track" stands at the upper left of each.
+    """
     import cv2
 
     height, width = canvas.shape[:2]
     sides = [_side(name) for name in result.names]
-    for points, scores, score in zip(result.points, result.scores, result.person_scores, strict=True):
+    for index, (points, scores) in enumerate(zip(result.points, result.scores, strict=True)):
         visible = scores >= VISIBLE
-        if score < least or not visible.any():
+        if result.person_scores[index] < least or not visible.any():
             continue
         places = np.clip(np.round(points), -width - height, 2 * (width + height)).astype(int).tolist()
         # A line must not be wider than a small person's limbs.
@@ -71,6 +78,9 @@ def draw_skeletons(canvas: Pixels, result: Keypoints, least: float) -> None:
         for joint in np.flatnonzero(visible):
             cv2.circle(canvas, places[joint], stroke + 1, RIM, cv2.FILLED, cv2.LINE_AA)
             cv2.circle(canvas, places[joint], stroke, sides[joint], cv2.FILLED, cv2.LINE_AA)
+        if numbered and result.track_ids is not None:
+            left, top = (round(float(side)) for side in result.boxes[index, :2])
+            draw_text(canvas, f"#{result.track_ids[index]}", left, top, MIDDLE)
 
 
 def _side(name: str) -> Color:

@@ -199,6 +199,19 @@ def test_one_signal_ends_the_wait_for_a_stream_that_hangs(tmp_path: Path, tiny_p
     assert "secret" not in page + told
 
 
+def test_tracks_are_numbered(tmp_path: Path, clip: Path, tiny_package: ModelPackage) -> None:
+    arguments = ("--source", clip, "--tasks", "det", "--score", "0.5", "--track", "--out", "run")
+    done = _start("run", tiny_package.path, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    tracks = [[box["track_id"] for box in line["results"]["det"]["boxes"]] for line in lines]
+    assert tracks[0] == list(range(1, len(tracks[0]) + 1))
+    assert all(len(set(ids)) == len(ids) for ids in tracks)
+    assert set(tracks[0]) & set(tracks[1])
+    assert lines[0]["timings_ms"]["track"] > 0
+    assert "| track |" in (tmp_path / "run" / "latency.md").read_text()
+
+
 def _truncate(package: Path) -> None:
     graph = package / model_path("det", "fp32")
     graph.write_bytes(graph.read_bytes()[:-100])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -44,23 +42,6 @@ def twin_package(tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFa
         files[model_path(name, "fp16")] = tiny_package.model_file(name, "fp32")
     path = tmp_path_factory.mktemp("packages") / "twin.argus"
     return write_package(path, replace(spec, components=components), files).path
-
-
-@pytest.fixture(scope="session")
-def script() -> Callable[[str], ModuleType]:
-    """Gives the script benchmarks/NAME.py as a module."""
-
-    def load(name: str) -> ModuleType:
-        file = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where dataclasses look for it
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="session")
