@@ -109,7 +109,8 @@ def _latency(report: Mapping[str, JsonValue]) -> str:
     if not parts:
         return ""
     machine = _dict(_dict(report.get("latency")).get("machine"))
-    return '<p class="note">Median time of a run, on</p>' + facts(machine.items()) + "".join(parts)
+    told = [(key, ", ".join(v) if isinstance(v, list) else v) for key, v in machine.items()]
+    return '<p class="note">Median time of a run, on</p>' + facts(told) + "".join(parts)
 
 
 def _graphs(spec: PackageSpec, sizes: Sizes) -> str:
@@ -124,11 +125,24 @@ def _graphs(spec: PackageSpec, sizes: Sizes) -> str:
 
 
 def _parity(report: Mapping[str, JsonValue]) -> str:
-    rows = [
-        [output, precision, engine, f"{error:.1e}", "" if sqnr is None else f"{sqnr:.1f}"]
-        for precision, engine, output, error, sqnr in parity_rows(report)
+    """Each output in each precision, the engines side by side."""
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    engines: dict[str, None] = {}
+    for precision, engine, output, error, sqnr in parity_rows(report):
+        cells = [f"{error:.1e}", "" if sqnr is None else f"{sqnr:.1f}"]
+        found.setdefault(precision, {}).setdefault(output, {})[engine] = cells
+        engines[engine] = None
+    head = ["output", *(f"{engine}: {what}" for engine in engines for what in ("error", "SQNR [dB]"))]
+    tables = [
+        f"<h3>{text(precision)}</h3>"
+        + table(
+            head,
+            [[name, *(c for e in engines for c in of.get(e, ["", ""]))] for name, of in outputs.items()],
+        )
+        for precision, outputs in found.items()
     ]
-    return table(["output", "precision", "engine", "worst element", "SQNR [dB]"], rows)
+    note = "Error: largest difference by largest value; of labels and classes the share that differs."
+    return f'<p class="note">{note}</p>' + "".join(tables) if tables else ""
 
 
 def _activations(report: Mapping[str, JsonValue]) -> str:

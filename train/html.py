@@ -29,7 +29,8 @@ pre {{ background: var(--panel); padding: .7rem; margin: .3rem 0; white-space: p
 figure {{ margin: 0; background: var(--panel); padding: .5rem; border-radius: 4px; }}
 figcaption {{ font-size: .85rem; font-weight: 600; }} .pictures figcaption {{ font-weight: normal; }}
 .pictures img {{ display: block; width: 100%; height: auto; }}
-.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem;
+  overflow-wrap: normal; }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
 td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 tr.head td {{ font-weight: 600; }}
