@@ -8,26 +8,20 @@ loses places in float.
 
 from __future__ import annotations
 
-import logging
 import re
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from argus_edge.errors import ExportError, first_line
+from argus_edge.export.extremes import extremes
 from argus_edge.export.groupnorm import STATISTICS
 from argus_edge.export.rewrite import copied, sort_nodes
 from argus_edge.export.rounding import QUANTIZED, keep_from_others, merge_twins
@@ -145,38 +139,41 @@ def to_int8(
     # Attention and masks; the quantizer's own option for this is without effect on Q/DQ.
     constants = {tensor.name for tensor in model.graph.initializer}
     excluded += [n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] not in constants]
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)
-        logging.disable(logging.WARNING)  # it advises a preprocessing that torch's exporter has done
-        try:
-            quantize_static(
-                source,
-                target,
-                _Reader(iter(samples)),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=QUANTIZED,
-                per_channel=True,
-                reduce_range=weight_bits == 7,
-                activation_type=activations,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=excluded,
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options=dict(options),
-            )
-        except Exception as error:  # ONNX Runtime raises whatever its steps raise
-            raise ExportError(f"{model.graph.name}: quantisation failed: {first_line(error)}") from error
-        finally:
-            logging.disable(logging.NOTSET)
-        quantised = onnx.load(target)
-        keep_from_others(quantised.graph)
-        merge_twins(quantised)
-        return quantised
+    products = [n for n in model.graph.node if n.op_type in QUANTIZED and n.name not in set(excluded)]
+    rounded = dict.fromkeys(node.input[0] for node in products if node.input[0] not in constants)
+    ranges = extremes(model, rounded, samples)
+    try:
+        # What quantize_static does after its own calibration, which is slower than `extremes`.
+        quantizer = QDQQuantizer(
+            onnx.shape_inference.infer_shapes(model),
+            per_channel=True,
+            reduce_range=weight_bits == 7,
+            weight_qType=QuantType.QInt8,
+            activation_qType=activations,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+            nodes_to_quantize=[],
+            nodes_to_exclude=excluded,
+            op_types_to_quantize=QUANTIZED,
+            extra_options=dict(options),
+        )
+        quantizer.quantize_model()
+    except Exception as error:  # ONNX Runtime raises whatever its steps raise
+        raise ExportError(f"{model.graph.name}: quantisation failed: {first_line(error)}") from error
+    quantised: onnx.ModelProto = quantizer.model.model
+    sort_nodes(quantised.graph)  # those that round were added at the end
+    keep_from_others(quantised.graph)
+    merge_twins(quantised)
+    return quantised
 
 
 def int8_products(model: onnx.ModelProto) -> list[str]:
-    """The names of the products whose weights are stored in int8, in the order of the graph."""
+    """The names of the products whose weights are stored in or rounded to int8, in the order of the graph."""
     constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in constants
+    }
     weights = {
         node.output[0]
         for node in model.graph.node
@@ -197,11 +194,3 @@ def quantised_layers(model: onnx.ModelProto) -> tuple[int, int]:
             done += dequantised
             total += dequantised or node.input[1] in constants
     return done, total
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, samples: Iterator[Mapping[str, NDArray[Any]]]) -> None:
-        self._samples = samples
-
-    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
-        return next(self._samples, None)
