@@ -37,7 +37,7 @@ PERSONS_TENSOR: Final = "persons"
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """The network's input: one (1, height, width, 3) uint8 RGB image in NHWC order, values 0-255.
+    """The network's input: (batch, height, width, 3) uint8 RGB images in NHWC order, values 0-255.
 
     `resize` names how an image gets there: its aspect is kept, an antialiased triangle filter is used
     (`bilinear_antialias`), it lies at the top left and the rest holds `pad_color` (RGB, 0-255).
@@ -51,16 +51,19 @@ class ImageSpec:
     resize: Literal["bilinear_antialias"] = "bilinear_antialias"
     placement: Literal["top_left"] = "top_left"
     pad_color: tuple[int, int, int] = (124, 116, 104)
+    batch: int = 1  # images at once
 
     @property
     def size(self) -> str:
-        """Its sides as "HEIGHTxWIDTH" [px], such as "320x448"."""
-        return f"{self.height}x{self.width}"
+        """Its sides as "HEIGHTxWIDTH" [px], such as "320x448"; "4x320x448" where it is 4 images at once."""
+        sides = f"{self.height}x{self.width}"
+        return sides if self.batch == 1 else f"{self.batch}x{sides}"
 
     @property
     def tensor(self) -> TensorSpec:
         """The backbone's input tensor that this image becomes."""
-        return TensorSpec(IMAGE_TENSOR, self.dtype, (1, self.height, self.width, 3), self.layout)
+        shape = (self.batch, self.height, self.width, 3)
+        return TensorSpec(IMAGE_TENSOR, self.dtype, shape, self.layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +172,8 @@ class FileEntry:
 class PackageSpec:
     """Everything a package declares about itself; `report` is what export measured (parity, accuracy).
 
-    `other_sizes` are further inputs, which differ from `input` in their sides alone, with the same components
-    as `components`; see `at`.
+    `input` takes one image. `other_sizes` are further inputs, which differ from it in their sides and in the
+    number of images alone, with the same components as `components`; see `at`.
     """
 
     name: str

@@ -115,8 +115,8 @@ def make_plan(
     def trace(backbone: str) -> None:
         notify(f"tracing {backbone}")
         readers = [heads[entry.component] for entry in entries.values() if entry.backbone == backbone]
-        size = (image.height, image.width) if backbone == BACKBONE else (CROP.height, CROP.width)
-        graphs[backbone] = trace_backbone(model, *size, levels_needed(readers))
+        reads = image if backbone == BACKBONE else replace(image, height=CROP.height, width=CROP.width)
+        graphs[backbone] = trace_backbone(model, reads, levels_needed(readers))
 
     trace(BACKBONE)
     for task, entry in by_component(entries):

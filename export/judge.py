@@ -10,6 +10,7 @@ import numpy as np
 
 from argus_edge.errors import ParityError
 from argus_edge.export import parity
+from argus_edge.export.batch import in_batches, one_by_one
 from argus_edge.export.components import Answers, Extra, Plan
 from argus_edge.export.engines import Graphs, answers_of
 from argus_edge.export.gate import Outcome, as_json, hold_gate, missed, missed_by
@@ -43,13 +44,16 @@ class Judge:
     failures: list[str] = field(default_factory=list)
 
     def check_parity(self, precision: Precision, graphs: Graphs) -> None:
-        """Compare graphs with torch on every engine."""
+        """Compare graphs with torch on every engine, image by image where they take several at once."""
         table: dict[str, JsonValue] = {}
+        frames, extra = self.frames, self.extra
+        if self.plan.input.batch > 1:
+            frames = in_batches(frames, self.plan.input.batch)
+            extra = [{} for _ in frames]
         for engine in self.engines:
             self.notify(f"parity of {precision} on {engine}")
-            answers, _ = answers_of(
-                self.plan, graphs, precision, engine, self.frames, self.extra, self.scratch
-            )
+            answers, _ = answers_of(self.plan, graphs, precision, engine, frames, extra, self.scratch)
+            answers = one_by_one(answers, len(self.frames)) if self.plan.input.batch > 1 else answers
             table[engine], wrong = parity.judge(precision, engine, self.reference, answers)
             for what in wrong:
                 self._fail(what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ import numpy as np
 
 from argus_edge.errors import TaskError
 from argus_edge.export.assembly import Contents, golden_of, write_contents
+from argus_edge.export.batch import check_batches, in_precision
 from argus_edge.export.calibration import CalibrationSet, sample_evenly
 from argus_edge.export.components import Answers, Extra, Plan, PoseMode, in_single, make_plan, torch_run
 from argus_edge.export.engines import Graphs
@@ -56,6 +57,7 @@ class ExportSettings:
     keep_failed: bool = False  # write what misses a bound too, and say so in the report
     target: Target = CPU
     page: bool = True  # report.html, and what is measured for it alone: times and activations
+    batches: tuple[int, ...] = ()  # graphs for so many images at once, beside those for one; above 1
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
@@ -85,16 +87,18 @@ def export(
 
     Raises ExportError (with all that does not fit `settings.target`), PackageError, and ParityError, unless
     failures are kept, when fp32 is off by more than `parity.FP32_BOUND` on some engine, another precision is
-    plainly broken (`parity.broken`), or a task loses more in it than `settings` allow.
+    plainly broken (`parity.broken`), or a task loses more in it than `settings` allow. TaskError where a task
+    cannot answer several images at once.
     """
-    contents = []
+    check_batches(settings.batches, settings.tasks)
+    contents: list[Contents] = []
     for image, images in calibration.items():
         at = f" at {image.size} px" if len(calibration) > 1 else ""
 
         def tell(what: str, at: str = at) -> None:
             notify(what + at)
 
-        contents.append(_contents(model, info, settings, image, images, tell, advance, evaluation))
+        contents += _contents(model, info, settings, image, images, tell, advance, evaluation)
     notify("writing")
     return write_contents(contents, out, overwrite)
 
@@ -108,10 +112,11 @@ def _contents(
     notify: Notify,
     advance: Callable[[], None],
     evaluation: Sequence[EvaluationSet],
-) -> Contents:
-    """What a package has for one size of the network's input."""
+) -> list[Contents]:
+    """What a package has for one size of the network's input: for one image, and for several at once."""
     plan = make_plan(model, info, settings.tasks, image, settings.pose, settings.persons, notify)
     frames = sample_evenly(calibration.images, PARITY_FRAMES)
+    quantization = QuantizationSpec(_recipe(settings), calibration.sha256, len(calibration.images))
     notify("torch reference")
     reference, extra = _reference(copy.deepcopy(model).double(), plan, frames)
     with tempfile.TemporaryDirectory(prefix="argus-export-") as folder:
@@ -129,27 +134,69 @@ def _contents(
             variants["fp16"] = {name: to_fp16(graph) for name, graph in fp32.items()}
         if "int8" in settings.precisions:
             variants["int8"] = quantise(plan, fp32, calibration, _quantiser(settings), scratch, notify)
-        for graphs in variants.values():
+        for graphs in _finished(settings.target, variants).values():
             settings.target.check(graphs)
         samples = sample_evenly(calibration.images, AGREEMENT_FRAMES)
-        trial = Trial(plan, fp32, samples, evaluation, engines, settings.max_drop, scratch, notify, advance)
+        trial = Trial(
+            plan, fp32, samples, evaluation, engines, settings.max_drop, scratch, notify, advance,
+            settings.target.rest,
+        )  # fmt: skip
+        held = variants
         if settings.max_drop < 1:
-            variants = judge.hold_gate(trial, variants, give_up=settings.fastest)
+            held = judge.hold_gate(trial, variants, give_up=settings.fastest)
+        variants = _finished(settings.target, held)
         if settings.fastest:
             variants = judge.choose(trial, variants)
         for precision, graphs in variants.items():
             if precision != "fp32":
                 judge.check_parity(precision, graphs)
         findings = _findings(plan, fp32, variants, judge, engines) if settings.page else {}
-    return Contents(
+        several = []
+        for batch in settings.batches:
+            many = make_plan(model, info, settings.tasks, replace(image, batch=batch), notify=notify)
+            kept = {precision: held[precision] for precision in variants}
+            batched, measured = _batched(settings, many, judge, kept, fp32)
+            several.append(Contents(settings.name, many, batched, quantization, report=measured))
+    first = Contents(
         settings.name,
         plan,
         variants,
-        QuantizationSpec(_recipe(settings), calibration.sha256, len(calibration.images)),
+        quantization,
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
         {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
         settings.page,
     )
+    return [first, *several]
+
+
+def _finished(target: Target, variants: Mapping[Precision, Graphs]) -> dict[Precision, Graphs]:
+    """With what int8 leaves in float as `target` wants it."""
+    return {
+        precision: {name: target.rest(graph) for name, graph in graphs.items()}
+        if precision == "int8"
+        else graphs
+        for precision, graphs in variants.items()
+    }
+
+
+def _batched(
+    settings: ExportSettings, plan: Plan, judged: Judge, one: Mapping[Precision, Graphs], one_in_fp32: Graphs
+) -> tuple[dict[Precision, Graphs], dict[str, JsonValue]]:
+    """The graphs of `plan`, which are for several images at once, in the precisions of `one`, those for one
+    image that keep the gate, which `judged` has judged; and what the report says of them.
+    """
+    judge = replace(judged, plan=plan, parity={}, failures=[])
+    fp32 = {name: settings.target.spell(graph.model) for name, graph in plan.graphs.items()}
+    batched = _finished(
+        settings.target, {p: in_precision(p, fp32, graphs, one_in_fp32) for p, graphs in one.items()}
+    )
+    for precision, graphs in batched.items():
+        settings.target.check(graphs)
+        judge.check_parity(precision, graphs)
+    report: dict[str, JsonValue] = {"parity": judge.parity}
+    if judge.failures:
+        report["failures"] = list(judge.failures)
+    return batched, report
 
 
 def _reference(model: Argus, plan: Plan, frames: Sequence[Array]) -> tuple[list[Answers], list[Extra]]:

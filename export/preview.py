@@ -41,7 +41,7 @@ def preview(
     Args:
         settings: of the export.
         entries: of its tasks, as `entries_of` gives them.
-        inputs: the network's, in every size.
+        inputs: the network's, in every size and batch.
         images: how many to calibrate on.
         source: where they come from, for people.
         measured_on: the data sets with labels, for people.
@@ -93,8 +93,9 @@ def _steps(
     source: str,
     measured_on: Sequence[str],
 ) -> Iterator[str]:
-    size = " and ".join(f"{image.width} x {image.height}" for image in inputs) + " px"
-    if len(inputs) > 1:
+    sizes = [image for image in inputs if image.batch == 1]
+    size = " and ".join(f"{image.width} x {image.height}" for image in sizes) + " px"
+    if len(sizes) > 1:
         yield f"do all that follows for inputs of {size}, one after another"
     why = "the ranges of int8 are measured on them, and " if "int8" in settings.precisions else ""
     yield (
@@ -125,6 +126,12 @@ def _steps(
     yield f"compare {', '.join(settings.precisions)} with torch on {here}{apart}"
     if settings.max_drop < 1 and settings.precisions != ("fp32",):
         yield from _gate_steps(settings, images, measured_on)
+    if settings.batches:
+        many = " and ".join(map(str, settings.batches))
+        yield (
+            f"trace the same for {many} images at once, in the precisions and with the scales found for one, "
+            f"and compare it with torch, image by image"
+        )
     if settings.page:
         yield "take the times of every graph on each engine" + (
             ", and look at what rounding does to activations" if "int8" in settings.precisions else ""
@@ -143,7 +150,7 @@ def _gate_steps(settings: ExportSettings, images: int, measured_on: Sequence[str
             f"look how far answers to {count} of the images are from those in fp32, for want of labels "
             f"(--eval-data): {least} what is off by more than {limit:.2%}"
         )
-    if "int8" in settings.precisions and not settings.target.symmetric:
+    if "int8" in settings.precisions:
         yield "where int8 is, return layers to float, the costliest first, until it is not"
     if settings.fastest:
         yield "measure whole frames, and keep fp32 and the fastest of those left"

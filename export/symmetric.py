@@ -1,4 +1,6 @@
-"""int8 as TensorRT reads it from a strongly typed graph: signed on both sides, around 0, the rest in fp16.
+"""int8 as TensorRT reads it from a strongly typed graph: signed on both sides, around 0.
+
+The rest becomes fp16 later, after the gate has returned layers to float (`Target.rest`).
 
 The same layers as on CPUs become int8. NVIDIA's ModelOpt writes the same kind of graph, but its ONNX extra
 replaces onnxruntime and pins an older onnx; ONNX Runtime's quantizer, which is here anyway, does it too.
@@ -13,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType
 
-from argus_edge.export.precision import OPTIONS, to_fp16, to_int8
+from argus_edge.export.precision import OPTIONS, to_int8
 
 __all__ = ["SYMMETRIC_RECIPE", "to_symmetric_int8"]
 
@@ -32,4 +34,4 @@ def to_symmetric_int8(
     model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]
 ) -> onnx.ModelProto:
     """`samples` gives the graph's inputs once per image. Raises ExportError when it cannot be quantised."""
-    return to_fp16(to_int8(model, samples, 8, QuantType.QInt8, SYMMETRIC_OPTIONS))
+    return to_int8(model, samples, 8, QuantType.QInt8, SYMMETRIC_OPTIONS)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from argus_edge.errors import ExportError, first_line
-from argus_edge.spec import IMAGE_TENSOR, PERSONS_TENSOR, TensorSpec
+from argus_edge.spec import IMAGE_TENSOR, PERSONS_TENSOR, ImageSpec, TensorSpec
 from argus_edge.train.model.argus import Argus, normalise
 
 OPSET: Final = 21  # the first with GroupNormalization as one operation
@@ -61,12 +61,12 @@ class _DecoderGraph(nn.Module):
         return tuple(answer.values())
 
 
-def trace_backbone(model: Argus, height: int, width: int, levels: Sequence[int]) -> Graph:
-    """The backbone for an input of `height` x `width` [px], giving F`levels`. Raises ExportError."""
+def trace_backbone(model: Argus, image: ImageSpec, levels: Sequence[int]) -> Graph:
+    """The backbone for the input `image`, giving F`levels`. Raises ExportError."""
     static = copy.deepcopy(model).eval()
-    static.backbone.fix_input_size(height, width)
+    static.backbone.fix_input_size(image.height, image.width)
     module = _BackboneGraph(static, levels)
-    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    example = torch.zeros(image.tensor.shape, dtype=torch.uint8)
     with torch.inference_mode():
         features = module(example)
     outputs = {f"f{level}": f for level, f in zip(levels, features, strict=True)}

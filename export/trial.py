@@ -59,9 +59,13 @@ class Trial:
     scratch: Path
     notify: Callable[[str], None] = field(default=lambda _: None)
     advance: Callable[[], None] = field(default=lambda: None)
+    rest: Callable[[onnx.ModelProto], onnx.ModelProto] = field(default=lambda graph: graph)
+    """What engines get of an int8 graph (`Target.rest`)."""
 
     def measure(self, precision: Precision, graphs: Graphs) -> dict[str, Loss]:
         """What each task loses in `precision`, on the engine where that is most."""
+        if precision == "int8":
+            graphs = {component: self.rest(graph) for component, graph in graphs.items()}
         found = [self._measured_on(engine, precision, graphs) for engine in self.engines]
         # What is no number counts as most.
         return {
@@ -88,7 +92,9 @@ class Trial:
         ]
         with ExitStack() as stack:
             engines = {
-                name: stack.enter_context(opened(self.engines[0], each[component], "int8", self.scratch))
+                name: stack.enter_context(
+                    opened(self.engines[0], self.rest(each[component]), "int8", self.scratch)
+                )
                 for name, each in graphs.items()
             }
             runs = {name: _in_turn(engine.run, inputs) for name, engine in engines.items()}

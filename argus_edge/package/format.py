@@ -21,6 +21,7 @@ __all__ = [
     "DTYPES",
     "FORMAT_VERSIONS",
     "MANIFEST_FILE",
+    "MAX_BATCH",
     "MAX_SIDE",
     "SCHEMA_VERSION",
     "component_path",
@@ -30,7 +31,7 @@ __all__ = [
     "nbytes",
 ]
 
-# 1.1 has tasks that are none of the twelve, 1.2 inputs of several sizes as well.
+# 1.1 has tasks that are none of the twelve, 1.2 inputs of several sizes and batches as well.
 FORMAT_VERSIONS: Final = ("1.0", "1.1", "1.2")
 MANIFEST_FILE: Final = "manifest.json"
 COMPONENT_FILE: Final = "component.json"
@@ -38,6 +39,7 @@ DTYPES: Final = {"uint8": "|u1", "int32": "<i4", "int64": "<i8", "float16": "<f2
 
 SCHEMA_VERSION: Final = "1.0"  # of ONNX Runtime's model package
 MAX_SIDE: Final = 16384
+MAX_BATCH: Final = 256
 
 
 def component_path(component: str) -> str:

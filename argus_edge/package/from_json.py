@@ -9,7 +9,7 @@ from typing import Final
 
 from argus_edge.errors import PackageError, TaskError
 from argus_edge.package.files import FILE_PATH, MAX_FILE_BYTES, MAX_FILES
-from argus_edge.package.format import DTYPES, FORMAT_VERSIONS, MAX_SIDE, SCHEMA_VERSION
+from argus_edge.package.format import DTYPES, FORMAT_VERSIONS, MAX_BATCH, MAX_SIDE, SCHEMA_VERSION
 from argus_edge.package.strict_json import Node
 from argus_edge.spec import (
     BACKBONE,
@@ -108,9 +108,10 @@ def read_component(document: Node, sizes: Sequence[str]) -> dict[str | None, Com
 def _read_sizes(node: Node, image: ImageSpec) -> tuple[ImageSpec, ...]:
     found = [image]
     for item in node.items(1, _MAX_SIZES):
-        fields = item.fields("height", "width")
+        fields = item.fields("height", "width", optional=["batch"])
         height, width = (fields[side].integer(1, MAX_SIDE) for side in ("height", "width"))
-        found.append(replace(image, height=height, width=width))
+        batch = fields["batch"].integer(2, MAX_BATCH) if "batch" in fields else 1
+        found.append(replace(image, height=height, width=width, batch=batch))
     if len(set(found)) != len(found):
         raise node.refusal("sizes that differ from one another and from that of input")
     return tuple(found[1:])

@@ -85,17 +85,18 @@ class ModelPackage:
                     f"changed or damaged; copy it again or {_REMEDY}"
                 )
 
-    def at(self, height: int, width: int) -> ModelPackage:
-        """Return the same package as if its network had an input of `height` x `width` [px] alone.
+    def at(self, height: int, width: int, batch: int = 1) -> ModelPackage:
+        """Return the same package as if its network had an input of `batch` images of `height` x `width` [px]
+        alone.
 
         The golden sample is of the first size and left out of the others. Raises PackageError when it does
         not have the size.
         """
-        for image in self.spec.inputs:
-            if (image.height, image.width) == (height, width):
-                return replace(self, spec=self.spec.at(image))
+        wanted = replace(self.spec.input, height=height, width=width, batch=batch)
+        if wanted in self.spec.inputs:
+            return replace(self, spec=self.spec.at(wanted))
         have = ", ".join(image.size for image in self.spec.inputs)
-        raise PackageError(f"{self.path}: has inputs of {have} px, asked for {height}x{width}")
+        raise PackageError(f"{self.path}: has inputs of {have} px, asked for {wanted.size}")
 
     def model_file(self, component: str, precision: Precision) -> Path:
         """Return the path of a component's graph. Raises PackageError when the package does not have it."""

@@ -67,8 +67,13 @@ def _boundary_to_json(component: ComponentSpec) -> dict[str, JsonValue]:
 
 
 def _sizes_to_json(spec: PackageSpec) -> dict[str, JsonValue]:
-    sizes: list[JsonValue] = [{"height": i.height, "width": i.width} for i in spec.other_sizes]
+    sizes: list[JsonValue] = [_size_to_json(image) for image in spec.other_sizes]
     return {"other_sizes": sizes} if sizes else {}
+
+
+def _size_to_json(image: ImageSpec) -> dict[str, JsonValue]:
+    batch: dict[str, JsonValue] = {"batch": image.batch} if image.batch > 1 else {}
+    return {"height": image.height, "width": image.width, **batch}
 
 
 def _input_to_json(image: ImageSpec) -> dict[str, JsonValue]:

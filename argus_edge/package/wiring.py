@@ -38,6 +38,8 @@ def check_wiring(path: Path, spec: PackageSpec, files: Container[str]) -> None:
         if not component.is_backbone:
             _check_decoder(path, spec, name, component)
     _check_golden_inputs(path, spec)
+    if spec.input.batch > 1:
+        _check_batch(path, spec)
     used = {name for e in spec.tasks.values() for name in (e.component, e.backbone)} | {BACKBONE}
     for name in spec.components:
         if name not in used:
@@ -54,6 +56,17 @@ def _check_graphs(path: Path, spec: PackageSpec, files: Container[str]) -> None:
         raise PackageError(f"{path}: no precision in which every component exists; {_REMEDY}")
 
 
+def _check_batch(path: Path, spec: PackageSpec) -> None:
+    """Of several images at once, every tensor has a part for each; those of pose would not."""
+    for name, component in spec.components.items():
+        for tensor in (*component.inputs, *component.outputs):
+            if tensor.layout[0] != "N" or tensor.shape[0] != spec.input.batch:
+                raise PackageError(
+                    f"{path}: {name} must have {spec.input.batch} images along the first axis of every "
+                    f"tensor at {spec.input.size} px, got {tensor}; {_REMEDY}"
+                )
+
+
 def _check_backbones(path: Path, spec: PackageSpec) -> None:
     if BACKBONE not in spec.components:
         raise PackageError(f"{path / MANIFEST_FILE}: components: {BACKBONE!r} is missing; {_REMEDY}")
@@ -64,10 +77,11 @@ def _check_backbones(path: Path, spec: PackageSpec) -> None:
             (image,) = component.inputs
             height, width = image.shape[1:3] if len(image.shape) == 4 else (0, 0)
             sized = 2 <= height <= MAX_SIDE and 2 <= width <= MAX_SIDE
-            if not sized or image != TensorSpec(IMAGE_TENSOR, "uint8", (1, height, width, 3), "NHWC"):
+            shape = (spec.input.batch, height, width, 3)
+            if not sized or image != TensorSpec(IMAGE_TENSOR, "uint8", shape, "NHWC"):
                 raise PackageError(
-                    f"{path}: {name} must take uint8 (1, H, W, 3) in NHWC, H and W from 2 to {MAX_SIDE}, "
-                    f"got {image}; {_REMEDY}"
+                    f"{path}: {name} must take uint8 ({spec.input.batch}, H, W, 3) in NHWC, H and W from 2 "
+                    f"to {MAX_SIDE}, got {image}; {_REMEDY}"
                 )
 
 

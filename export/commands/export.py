@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -26,6 +27,7 @@ from argus_edge.command import positive_number, run_command, terminated_as_inter
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, PackageError
 from argus_edge.package import ModelPackage, failure_lines, gate_lines, parity_rows
+from argus_edge.package.format import MAX_BATCH
 from argus_edge.package.wiring import MAX_PERSONS
 from argus_edge.package.writer import check_target
 from argus_edge.spec import PRECISIONS, ImageSpec, Precision
@@ -56,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     precisions = _precisions(options.precision)
     for module in ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "rich"):
         require(module, "export")
+    from argus_edge.export.batch import check_batches
     from argus_edge.export.calibration import find_calibration
     from argus_edge.export.components import entries_of
     from argus_edge.export.evaluation import find_evaluation
@@ -103,7 +106,9 @@ def run(arguments: Sequence[str]) -> int:
         keep_failed=options.keep_failed,
         target=TARGETS[options.target],
         page=not options.no_report,
+        batches=options.batch,
     )
+    check_batches(settings.batches, tasks)
     entries = entries_of(info, tasks, options.pose)
     if fused:
         check_fusible(components_of(entries))
@@ -115,7 +120,8 @@ def run(arguments: Sequence[str]) -> int:
         evaluation = find_evaluation(options.eval_data, classes, options.eval_images, Path(cache))
         if options.dry_run:
             measured_on = [each.title for each in evaluation]
-            told = _told(out, preview(settings, entries, inputs, count, source.title, measured_on))
+            every = [replace(image, batch=n) for image in inputs for n in (1, *options.batch)]
+            told = _told(out, preview(settings, entries, every, count, source.title, measured_on))
             print("\n".join([told, *remaining]))
             return 0
         with _progress() as (notify, advance):
@@ -181,6 +187,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="SIDE,...",
         help="side of the square network input [px]; of several, the package has graphs for each, and runs "
         "those of the first if not told otherwise (default: the checkpoint's)",
+    )
+    add(
+        "--batch",
+        type=_batches,
+        metavar="N,...",
+        default=(),
+        help="graphs for so many images at once as well, in every size, beside those for one; not for pose",
     )
     add(
         "--calibration",
@@ -250,6 +263,14 @@ def _tasks(text: str | None) -> tuple[str, ...]:
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(positive_number(side) for side in text.split(",")))
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    """Of several images each: one is there anyway."""
+    counts = _sizes(text)
+    if max(counts) > MAX_BATCH:
+        raise argparse.ArgumentTypeError(f"expected at most {MAX_BATCH} images at once, got {text!r}")
+    return tuple(count for count in counts if count > 1)
 
 
 def _share(text: str) -> float:

@@ -23,9 +23,10 @@ class Target:
     """How a family of engines wants operations spelled, and what else holds for its graphs.
 
     `opset` is the newest that all of the family read; None: as torch traced it. `symmetric` says which int8
-    it takes: signed around 0 on both sides, or unsigned activations. `respell` changes whatever else is to be
-    spelled otherwise, in place. `check` raises ExportError, naming everything in finished graphs that one of
-    the family would refuse.
+    it takes: signed around 0 on both sides, or unsigned activations. `rest` brings what an int8 graph has in
+    fp32 into the type that is wanted beside int8, after the gate has returned layers to float. `respell`
+    changes whatever else is to be spelled otherwise, in place. `check` raises ExportError, naming everything
+    in finished graphs that one of the family would refuse.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Target:
     sampling: SamplingForm
     opset: int | None = None
     symmetric: bool = False
+    rest: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph
     respell: Callable[[onnx.ModelProto], object] = lambda _: None
     check: Callable[[Graphs], None] = lambda _: None
 

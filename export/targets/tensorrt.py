@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from argus_edge.errors import ExportError
-from argus_edge.export.precision import KEPT_FLOAT
+from argus_edge.export.precision import KEPT_FLOAT, to_fp16
 from argus_edge.export.rewrite import NodeWriter, Replacement, replace_nodes
 from argus_edge.export.targets.placement import find_misplaced
 from argus_edge.export.targets.support import Miss, find_misses, support_tables
@@ -79,6 +79,7 @@ TENSORRT: Final = Target(
     "gather",
     opset=min(table.opset[1] for table in support_tables()),
     symmetric=True,
+    rest=to_fp16,
     respell=spell_equalities,
     check=check_graphs,
 )

@@ -67,10 +67,12 @@ def describe(package: ModelPackage) -> dict[str, Any]:
             image.size: {
                 "height": image.height,
                 "width": image.width,
-                "precisions": list((of_size := package.at(image.height, image.width)).spec.precisions),
+                "batch": image.batch,
+                "precisions": list(of_size.spec.precisions),
                 "components": _components(of_size),
             }
             for image in spec.other_sizes
+            for of_size in [package.at(image.height, image.width, image.batch)]
         },
         "precisions": list(spec.precisions),
         "golden": None if spec.golden is None else spec.golden.precision,
@@ -123,8 +125,13 @@ def _page(facts: Mapping[str, Any]) -> str:
         "graphs",
         *_graphs(facts["components"]),
     ]
-    for size, of_size in facts["other_sizes"].items():
-        lines += [f"graphs at {size} px: {', '.join(of_size['precisions'])}", *_graphs(of_size["components"])]
+    for of_size in facts["other_sizes"].values():
+        images = f"{of_size['batch']} images of " if of_size["batch"] > 1 else ""
+        sides = f"{of_size['width']} x {of_size['height']} px"
+        lines += [
+            f"graphs at {images}{sides}: {', '.join(of_size['precisions'])}",
+            *_graphs(of_size["components"]),
+        ]
     return "\n".join([*lines, *_report(facts["report"])])
 
 

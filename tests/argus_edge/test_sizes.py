@@ -14,12 +14,12 @@ from argus_edge.errors import PackageError
 from argus_edge.package import ModelPackage, model_path, write_package
 from argus_edge.spec import ComponentSpec, ImageSpec, PackageSpec, TensorSpec, VariantSpec
 
-SIZES = (ImageSpec(96, 128), ImageSpec(128, 128))
+SIZES = (ImageSpec(96, 128), ImageSpec(128, 128), ImageSpec(64, 64, batch=2))
 
 
 def resized(tensor: TensorSpec, old: ImageSpec, new: ImageSpec) -> TensorSpec:
-    """The same tensor for another size of the network's input."""
-    scales = {"H": new.height / old.height, "W": new.width / old.width}
+    """The same tensor for another size or batch of the network's input."""
+    scales = {"H": new.height / old.height, "W": new.width / old.width, "N": new.batch / old.batch}
     shape = tuple(round(n * scales.get(axis, 1)) for n, axis in zip(tensor.shape, tensor.layout, strict=True))
     return replace(tensor, shape=shape)
 
@@ -65,7 +65,7 @@ def manifest_of(package: ModelPackage) -> Any:
 
 def test_reading_gives_what_was_written(package: ModelPackage, spec: PackageSpec) -> None:
     assert package.spec == spec
-    assert [image.size for image in package.spec.inputs] == ["64x64", "96x128", "128x128"]
+    assert [image.size for image in package.spec.inputs] == ["64x64", "96x128", "128x128", "2x64x64"]
     assert manifest_of(package)["additional_metadata"]["argus"]["format_version"] == "1.2"
 
 
@@ -84,8 +84,10 @@ def test_at_a_size_it_is_a_package_of_that_size(package: ModelPackage, spec: Pac
 
 
 def test_a_size_that_is_not_there_is_refused(package: ModelPackage) -> None:
-    with pytest.raises(PackageError, match="has inputs of 64x64, 96x128, 128x128 px, asked for 64x96"):
+    with pytest.raises(PackageError, match=r"has inputs of 64x64, 96x128, .*2x64x64 px, asked for 64x96"):
         package.at(64, 96)
+    with pytest.raises(PackageError, match="asked for 2x96x128"):
+        package.at(96, 128, 2)
 
 
 def test_one_size_needs_no_new_format(tiny_package: ModelPackage) -> None:
@@ -112,12 +114,19 @@ def same_names(spec: PackageSpec) -> PackageSpec:
     return replace(spec, other_sizes={SIZES[0]: components})
 
 
+def one_image_among_two(spec: PackageSpec) -> PackageSpec:
+    components = dict(spec.other_sizes[SIZES[2]])
+    components["seg"] = replace(components["seg"], outputs=spec.components["seg"].outputs)
+    return replace(spec, other_sizes={**spec.other_sizes, SIZES[2]: components})
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
         (wrong_shape, "seg takes .* but the backbone gives"),
         (no_variant, "no precision in which every component exists"),
         (same_names, "no precision in which every component exists"),
+        (one_image_among_two, "seg must have 2 images along the first axis .* at 2x64x64 px"),
     ],
 )
 def test_every_size_must_fit_together(
@@ -139,7 +148,7 @@ def test_every_size_must_fit_together(
         ([{"height": 64, "width": 64}], "sizes that differ from one another and from that of input"),
         ([{"height": 96, "width": 128}] * 2, "sizes that differ"),
         ([{"height": 96, "width": 0}], "width: expected an integer of 1 to"),
-        ([{"height": 96, "width": 128, "batch": 2}], "unknown key 'batch'"),
+        ([{"height": 96, "width": 128, "batch": 1}], "batch: expected an integer of 2 to 256"),
         ([{"height": 96, "width": 128}], "unknown key '128x128'"),
         ("96x128", "other_sizes: expected"),
     ],

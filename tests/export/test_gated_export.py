@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
@@ -16,8 +19,11 @@ from argus_edge.errors import ParityError
 from argus_edge.export import package as exporting
 from argus_edge.export.commands.export import run
 from argus_edge.export.components import Plan, Run
+from argus_edge.export.rewrite import copied
+from argus_edge.export.trace import Graph
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.commands.inspection import run as inspect
+from argus_edge.runtime.graphs import Graphs
 from argus_edge.spec import JsonValue
 from argus_edge.train import recipe
 from argus_edge.train.model import checkpoint
@@ -107,3 +113,52 @@ def test_auto_measures_on_labels_and_keeps_fp32_and_the_fastest(
     assert set(row(choice, "frame_ms")) == kept
     assert "fastest: " in capsys.readouterr().out
     assert onnx.load(package.model_file("seg", "fp32")).graph.node
+
+
+def test_several_images_at_once(
+    tmp_path: Path, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = {count: for_images(tiny_plan, count) for count in (1, 2)}
+    monkeypatch.setattr(exporting, "make_plan", lambda *arguments, **_: plans[arguments[3].batch])
+    out = tmp_path / "batch.argus"
+    options = ["--precision", "fp32,int8", "--calibration-images", "3", "--max-drop", "1", "--no-report"]
+    assert run(["--tasks", "seg,depth", "--batch", "2", *options, "--out", str(out)]) == 0
+    package = ModelPackage.open(out)
+    assert [image.size for image in package.spec.inputs] == ["64x64", "2x64x64"]
+    side = package.spec.input.height
+    several = package.at(side, side, 2)
+    assert several.spec.precisions == ("fp32", "int8")
+    found = row(package.spec.report, "other_sizes", "2x64x64", "parity", "int8", "onnxruntime")
+    assert {"seg.labels", "depth.depth"} <= found.keys()
+    golden = package.golden()
+    assert golden is not None
+    for engine in ("openvino", "onnxruntime"):
+        with closing(Graphs(several, ("seg", "depth"), engine, "fp32", 1)) as graphs:
+            for component, outputs in graphs.run_all(golden.image.repeat(2, axis=0), {}):
+                for name, values in golden.outputs[component].items():
+                    for image in range(2):
+                        np.testing.assert_allclose(outputs[name][image], values[0], rtol=1e-4, atol=1e-5)
+    assert inspect([str(out)]) == 0
+    assert "graphs at 2 images of 64 x 64 px: fp32, int8" in capsys.readouterr().out
+
+
+def for_images(plan: Plan, count: int) -> Plan:
+    """The graphs of seg and depth for so many images."""
+    graphs = {}
+    for name in ("backbone", "seg", "depth"):
+        graph = plan.graphs[name]
+        model = copied(graph.model)
+        for tensor in (*model.graph.input, *model.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_value = count
+        for index, constant in enumerate(model.graph.initializer):
+            values = onnx.numpy_helper.to_array(constant)
+            if values.dtype == np.int64 and values.size == 4:  # the size that Resize gives
+                resized = np.array([count, *values[1:]])
+                model.graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(resized, constant.name))
+        boundary = [
+            tuple(replace(tensor, shape=(count, *tensor.shape[1:])) for tensor in tensors)
+            for tensors in (graph.inputs, graph.outputs)
+        ]
+        graphs[name] = Graph(model, *boundary)
+    entries = {task: plan.entries[task] for task in ("seg", "depth")}
+    return Plan(graphs, entries, replace(plan.input, batch=count))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from argus_edge.errors import ExportError
-from argus_edge.export.precision import to_fp16
+from argus_edge.export.precision import int8_products, to_fp16
 from argus_edge.export.rewrite import copied, sort_nodes
 from argus_edge.export.sampling import PLACES
+from argus_edge.export.sensitivity import return_to_float
 from argus_edge.export.symmetric import to_symmetric_int8
 from argus_edge.export.targets import CPU, TARGETS, TENSORRT
 from argus_edge.export.targets.support import find_misses, support_tables
@@ -231,7 +232,7 @@ def test_int8_is_symmetric_and_only_products_read_it() -> None:
     model = network()
     rng = np.random.default_rng(1)
     frames = [rng.normal(size=(3, 8)).astype(np.float32) for _ in range(4)]
-    small = to_symmetric_int8(model, [{"x": frame} for frame in frames])
+    small = TENSORRT.rest(to_symmetric_int8(model, [{"x": frame} for frame in frames]))
     check_graphs({"block": small})
     makers = {output: n for n in small.graph.node for output in n.output}
     products = {n.name: n for n in small.graph.node if n.op_type == "MatMul"}
@@ -248,6 +249,24 @@ def test_int8_is_symmetric_and_only_products_read_it() -> None:
         exact, rounded = run(model, x=frame), run(small, x=frame)
         noise = np.sum((exact - rounded) ** 2) / np.sum(exact**2)
         assert -10 * np.log10(noise) > 25  # [dB]
+
+
+def test_layers_of_it_are_returned_to_float() -> None:
+    model = network()
+    rng = np.random.default_rng(1)
+    frames = [rng.normal(size=(3, 8)).astype(np.float32) for _ in range(4)]
+    small = to_symmetric_int8(model, [{"x": frame} for frame in frames])
+    assert int8_products(small) == ["ffn.0/MatMul_0", "ffn.1/MatMul_5"]
+    returned = return_to_float(small, model, ["ffn.1/MatMul_5"])
+    assert int8_products(returned) == ["ffn.0/MatMul_0"]
+    check_graphs({"block": TENSORRT.rest(returned)})
+    noise = [
+        sum(float(np.sum((run(model, x=f) - run(m, x=f)) ** 2)) for f in frames) for m in (small, returned)
+    ]
+    assert noise[1] < noise[0]
+    everything = return_to_float(returned, model, ["ffn.0/MatMul_0"])
+    for frame in frames:
+        np.testing.assert_array_equal(run(everything, x=frame), run(model, x=frame))
 
 
 # -- spelling ------------------------------------------------------------------------------------------------
