@@ -10,7 +10,7 @@ from argus_edge.errors import ArgusError, DependencyError, EngineMissingError
 
 __all__ = ["pip_line", "require"]
 
-_ENGINE_EXTRAS: Final = frozenset({"openvino", "onnxruntime", "tensorrt"})
+_ENGINE_EXTRAS: Final = frozenset({"openvino", "onnxruntime", "cuda", "tensorrt"})
 
 
 def pip_line(extra: str) -> str:

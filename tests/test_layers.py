@@ -17,7 +17,11 @@ FOLDERS = ("argus_edge", "runtime", "train", "export")
 
 PLACES = {
     "timm": ("train/model/backbone.py",),
-    "onnxruntime": ("runtime/engines/onnxruntime_engine.py", "export/"),  # export: its quantizer
+    "onnxruntime": (
+        "runtime/engines/onnxruntime_engine.py",
+        "runtime/engines/onnxruntime_cuda_engine.py",
+        "export/",  # its quantizer
+    ),
     "openvino": ("runtime/engines/openvino_engine.py",),
     "tensorrt": ("runtime/engines/tensorrt_engine.py", "runtime/engines/tensorrt_builder.py"),
     "cuda": ("runtime/engines/cuda_memory.py",),

@@ -11,6 +11,7 @@ from typing import Final
 from argus_edge.dependencies import require
 from argus_edge.errors import InputError, TaskError
 from argus_edge.package import ModelPackage
+from argus_edge.runtime import engines as runtime_engines
 from argus_edge.runtime.session import Runtime
 from argus_edge.spec import PRECISIONS, Precision
 from argus_edge.tasks import all_tasks, get_task
@@ -18,7 +19,7 @@ from argus_edge.train.custom import origin_of
 from argus_edge.train.metrics.keypoint_ap import MAX_PERSONS
 from argus_edge.train.validate import Predict
 
-ENGINES: Final = ("auto", "openvino", "onnxruntime", "torch")
+ENGINES: Final = ("auto", *runtime_engines.ENGINES, "torch")
 
 
 @dataclass(frozen=True)

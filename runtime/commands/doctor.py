@@ -29,6 +29,7 @@ LIBRARIES: Final = (
     "opencv-python-headless",
     "openvino",
     "onnxruntime",
+    "onnxruntime-gpu",
     "tensorrt",
     "cuda-bindings",
 )

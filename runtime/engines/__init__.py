@@ -13,22 +13,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError, EngineMissingError, InputError
 from argus_edge.spec import Precision
 
-if TYPE_CHECKING:
-    from argus_edge.runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-    from argus_edge.runtime.engines.openvino_engine import OpenVINOEngine
-    from argus_edge.runtime.engines.tensorrt_engine import TensorRTEngine
-
 Array: TypeAlias = NDArray[Any]
 
-ENGINES: Final = ("tensorrt", "openvino", "onnxruntime")
-"""Engine names, the one preferred by `auto` first."""
+ENGINES: Final = ("tensorrt", "cuda", "openvino", "onnxruntime")
+"""Engine names, the one preferred by `auto` first. "cuda" is ONNX Runtime on an NVIDIA GPU, "onnxruntime" the
+same on the CPU.
+"""
 
 
 class Engine(Protocol):
@@ -38,13 +35,32 @@ class Engine(Protocol):
         """Run the network once on C-contiguous arrays of exactly the declared shapes and dtypes.
 
         The returned arrays may be the engine's own memory: they are valid until its next `run` or `close`,
-        and whoever keeps them longer copies them. The inputs are only read, and only while the call lasts.
+        and whoever keeps them longer copies them. On a GPU, what a backbone gives stays there, as
+        `DeviceArray`s: they have `shape`, `dtype` and `copy`, `np.asarray` takes them, and so does the `run`
+        of another graph on that GPU, without a trip to the host. The inputs are only read, and only while the
+        call lasts.
         Not thread-safe. Raises EngineError naming the model file.
         """
         ...
 
     def close(self) -> None:
         """Free the network. Harmless when repeated."""
+        ...
+
+
+class _EngineClass(Engine, Protocol):
+    """What the class of an engine has beside."""
+
+    def __init__(self, model_file: Path, threads: int, precision: Precision) -> None: ...
+
+    @staticmethod
+    def version() -> str:
+        """The version of the library. Raises EngineMissingError, with what helps, where it is of no use."""
+        ...
+
+    @staticmethod
+    def note() -> str | None:
+        """Why it is slower here than it could be, and what helps, in one line; or None."""
         ...
 
 
@@ -118,7 +134,7 @@ def open_engine(name: str, model_file: Path, *, threads: int, precision: Precisi
     """Load one network file.
 
     Args:
-        name: "tensorrt", "openvino" or "onnxruntime".
+        name: one of ENGINES.
         model_file: ONNX file.
         threads: CPU threads for one run, at least 1.
         precision: what the file was exported for. "fp32" is computed in float32; with "fp16" and "int8" an
@@ -139,7 +155,7 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _engine_class(name: str) -> type[TensorRTEngine] | type[OpenVINOEngine] | type[OnnxRuntimeEngine]:
+def _engine_class(name: str) -> type[_EngineClass]:
     match name:
         case "openvino":
             from argus_edge.runtime.engines.openvino_engine import OpenVINOEngine
@@ -149,6 +165,10 @@ def _engine_class(name: str) -> type[TensorRTEngine] | type[OpenVINOEngine] | ty
             from argus_edge.runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 
             return OnnxRuntimeEngine
+        case "cuda":
+            from argus_edge.runtime.engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
+
+            return OnnxRuntimeCudaEngine
         case "tensorrt":
             from argus_edge.runtime.engines.tensorrt_engine import TensorRTEngine
 

@@ -1,22 +1,23 @@
-"""The calls of the CUDA runtime that a TensorRT engine needs: the only file that imports cuda.
+"""Memory, streams and graphs of a CUDA device: the only file that imports cuda.
 
-They are made as NVIDIA's Python samples make them since TensorRT 10.14, by way of `cuda.bindings`.
+The calls are made as NVIDIA's Python samples make them since TensorRT 10.14, by way of `cuda.bindings`.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError
 
-__all__ = ["Buffer", "Cuda", "Device"]
+__all__ = ["Cuda", "Device", "DeviceArray"]
 
 DEVICE: Final = 0
 KERNEL_DRIVER: Final = Path("/proc/driver/nvidia/version")
@@ -34,11 +35,12 @@ class Device:
 class Cuda:
     """The first CUDA device of this machine.
 
-    Raises EngineMissingError when the bindings are not installed; a call that fails raises EngineError.
+    Raises EngineMissingError, with the pip line of `extra`, when the bindings are not installed; a call that
+    fails raises EngineError.
     """
 
-    def __init__(self) -> None:
-        self._runtime: Final[Any] = require("cuda.bindings.runtime", "tensorrt")
+    def __init__(self, extra: str) -> None:
+        self._runtime: Final[Any] = require("cuda.bindings.runtime", extra)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """One function of the runtime: what it returns beside its error code."""
@@ -71,36 +73,92 @@ class Cuda:
             "cudaMemcpyAsync", target, source, size, getattr(self._runtime.cudaMemcpyKind, kind), stream
         )
 
+    def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+        """What `work` puts into `stream`, as a graph to `launch`; nothing is computed yet.
+
+        Other threads may allocate and copy meanwhile. Raises what `work` raises, and EngineError for work
+        that no graph can hold.
+        """
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self.call("cudaStreamBeginCapture", stream, mode)
+        try:
+            work()
+        finally:
+            graph = self.call("cudaStreamEndCapture", stream)
+        try:
+            return self.call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self.call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: Any, stream: Any) -> None:
+        """Begin to run a captured graph."""
+        self.call("cudaGraphLaunch", graph, stream)
+
+    def destroy_graph(self, graph: Any) -> None:
+        """Free a captured graph."""
+        self.call("cudaGraphExecDestroy", graph)
+
     def destroy(self, stream: Any) -> None:
         """Free a stream."""
         self.call("cudaStreamDestroy", stream)
 
 
-class Buffer:
-    """One tensor, on the device and in pinned memory of the host."""
+class DeviceArray:
+    """One tensor on the device, with pinned memory of the host beside it from when that is first needed.
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._cuda = cuda
+    What a backbone gives is one: another graph on the device takes it where it is. `np.asarray` and `copy`
+    bring its values to the host.
+    """
+
+    def __init__(self, cuda: Cuda, stream: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape: Final = shape
+        self.dtype: Final = dtype
+        self._cuda, self._stream = cuda, stream
         self._bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self._host = cuda.call("cudaMallocHost", self._bytes)
-        try:
-            self.device_pointer: Final = int(cuda.call("cudaMalloc", self._bytes))
-        except EngineError:
-            cuda.call("cudaFreeHost", self._host)
-            raise
-        memory = (ctypes.c_uint8 * self._bytes).from_address(int(self._host))
-        self.values: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+        self._pinned: Any = None
+        self._host: NDArray[Any] | None = None
+        self.pointer = int(cuda.call("cudaMalloc", self._bytes))
+        """Its address on the device; 0 once it was freed."""
 
-    def upload(self, stream: Any) -> None:
-        """Begin to copy from the host to the device."""
-        self._cuda.copy(self.device_pointer, int(self._host), self._bytes, "cudaMemcpyHostToDevice", stream)
+    @property
+    def host(self) -> NDArray[Any]:
+        """Pinned memory of the same shape; its values are what was copied there last."""
+        if self._host is None:
+            self._pinned = self._cuda.call("cudaMallocHost", self._bytes)
+            memory = (ctypes.c_uint8 * self._bytes).from_address(int(self._pinned))
+            self._host = np.ctypeslib.as_array(memory).view(self.dtype).reshape(self.shape)
+        return self._host
 
-    def download(self, stream: Any) -> None:
-        """Begin to copy from the device to the host."""
-        self._cuda.copy(int(self._host), self.device_pointer, self._bytes, "cudaMemcpyDeviceToHost", stream)
+    def upload(self, values: NDArray[Any]) -> None:
+        """Begin to copy values of the host to the device."""
+        np.copyto(self.host, values)
+        self._cuda.copy(self.pointer, int(self._pinned), self._bytes, "cudaMemcpyHostToDevice", self._stream)
+
+    def download(self) -> NDArray[Any]:
+        """Begin to copy from the device to `host`, and return that. Raises EngineError after `free`."""
+        if not self.pointer:
+            raise EngineError("an array of a closed engine was asked for its values; copy it before")
+        host = self.host
+        self._cuda.copy(int(self._pinned), self.pointer, self._bytes, "cudaMemcpyDeviceToHost", self._stream)
+        return host
+
+    def copy(self) -> NDArray[Any]:
+        """The values, on the host."""
+        host = self.download()
+        self._cuda.wait(self._stream)
+        return np.array(host)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array on the device cannot be seen from the host without a copy")
+        values: NDArray[Any] = self.copy().astype(self.dtype if dtype is None else dtype, copy=False)
+        return values
 
     def free(self) -> None:
-        """Give both back; `values` are gone then."""
-        self.values = np.empty(0)
-        self._cuda.call("cudaFree", self.device_pointer)
-        self._cuda.call("cudaFreeHost", self._host)
+        """Give the memory back. Harmless when repeated."""
+        if self.pointer:
+            self._cuda.call("cudaFree", self.pointer)
+            self.pointer = 0
+        if self._pinned is not None:
+            self._cuda.call("cudaFreeHost", self._pinned)
+            self._pinned = self._host = None

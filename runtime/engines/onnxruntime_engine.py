@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the only file that imports onnxruntime."""
+"""ONNX Runtime on the CPU; it and the CUDA engine are the only files that import onnxruntime."""
 
 from __future__ import annotations
 
@@ -26,12 +26,7 @@ class OnnxRuntimeEngine:
         self._model_file = model_file
         onnxruntime.disable_telemetry_events()
         try:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            # Each session has its own threads: those of one must not spin for work while another has it.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options = session_options(onnxruntime, threads)
             bfloat16 = "0" if precision == "fp32" else "1"
             options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", bfloat16)
             session = onnxruntime.InferenceSession(
@@ -41,7 +36,7 @@ class OnnxRuntimeEngine:
                 enable_fallback=0,  # there is nothing to fall back to, and it would say so on stdout
             )
         except Exception as error:
-            raise EngineError(f"{model_file}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+            raise EngineError(f"{model_file}: ONNX Runtime cannot load it: {one_line(error)}") from error
         self._session: Any = session
         self._names = [output.name for output in session.get_outputs()]
 
@@ -63,7 +58,7 @@ class OnnxRuntimeEngine:
             outputs = self._session.run(self._names, dict(inputs))
         except Exception as error:
             raise EngineError(
-                f"{self._model_file}: ONNX Runtime failed to run it: {_one_line(error)}"
+                f"{self._model_file}: ONNX Runtime failed to run it: {one_line(error)}"
             ) from error
         return dict(zip(self._names, outputs, strict=True))
 
@@ -72,5 +67,17 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _one_line(error: Exception) -> str:
+def session_options(onnxruntime: Any, threads: int) -> Any:
+    """What holds for every session."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Each session has its own threads: those of one must not spin for work while another has it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def one_line(error: Exception) -> str:
+    """What the library says, without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,8 @@ import numpy as np
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError, EngineMissingError
-from argus_edge.runtime.engines.cuda_memory import Buffer, Cuda
+from argus_edge.runtime.engines.cuda_memory import Cuda
+from argus_edge.runtime.engines.device_tensors import Addresses, DeviceTensors
 from argus_edge.runtime.engines.plan_cache import PlanCache, TensorRTIdentity, cache_folder, graph_hash
 from argus_edge.runtime.engines.tensorrt_builder import build_engine, make_logger
 from argus_edge.runtime.engines.tensorrt_options import BuildOptions, options_from_environment
@@ -23,24 +24,26 @@ from argus_edge.spec import Precision
 if TYPE_CHECKING:
     from argus_edge.runtime.engines import Array
 
+EXTRA: Final = "tensorrt"
 OLDEST: Final = (10, 3)
 _log: Final = logging.getLogger(__name__)
 
 
 class TensorRTEngine:
-    """One ONNX file, built for this device and loaded. Outputs are the engine's own pinned memory.
+    """One ONNX file, built for this device and loaded, and captured as a CUDA graph.
 
-    Building takes minutes, and is told, with the reason, as a warning of this module's logger.
+    What a backbone gives stays on the device (see `Engine.run`), other outputs are the engine's own pinned
+    memory. Building takes minutes, and is told, with the reason, as a warning of this module's logger.
     """
 
     def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
         del threads  # of the CPU
         self._model_file = model_file
-        self._trt: Final[Any] = require("tensorrt", "tensorrt")
-        self._cuda: Final = Cuda()
+        self._trt: Final[Any] = require("tensorrt", EXTRA)
+        self._cuda: Final = Cuda(EXTRA)
         self._logger: Final = make_logger(self._trt)
-        self._inputs: dict[str, Buffer] = {}
-        self._outputs: dict[str, Buffer] = {}
+        self._tensors: DeviceTensors | None = None
+        self._graphs: dict[Addresses, Any] = {}  # None where it cannot be captured
         self._stream: Any = None
         self._context: Any = None
         self._engine: Any = self._load(precision, options_from_environment())
@@ -48,7 +51,8 @@ class TensorRTEngine:
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise EngineError(f"{model_file}: TensorRT cannot run it: {self._logger.last()}")
-            self._allocate()
+            self._stream = self._cuda.stream()
+            self._tensors = self._allocate()
         except BaseException:
             self.close()
             raise
@@ -59,7 +63,7 @@ class TensorRTEngine:
         or no device.
         """
         try:
-            version = str(require("tensorrt", "tensorrt").__version__)
+            version = str(require("tensorrt", EXTRA).__version__)
         except EngineMissingError as error:
             raise EngineMissingError(
                 f"{error}; on a Jetson it is part of JetPack: make the environment --system-site-packages"
@@ -67,7 +71,7 @@ class TensorRTEngine:
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise EngineMissingError(f"TensorRT {version} is too old; 10.3 (JetPack 6) or later is needed")
         try:
-            Cuda().device()
+            Cuda(EXTRA).device()
         except EngineMissingError:
             raise
         except EngineError as error:
@@ -81,35 +85,48 @@ class TensorRTEngine:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.run`."""
-        if self._context is None:
+        if self._tensors is None:
             raise EngineError(f"{self._model_file}: the engine was closed")
-        if inputs.keys() != self._inputs.keys():
-            raise EngineError(f"{self._model_file}: needs {sorted(self._inputs)}, was given {sorted(inputs)}")
-        for name, buffer in self._inputs.items():
-            values = inputs[name]
-            if values.shape != buffer.values.shape or values.dtype != buffer.values.dtype:
-                raise EngineError(
-                    f"{self._model_file}: {name} is {buffer.values.dtype} {buffer.values.shape}, was given "
-                    f"{values.dtype} {values.shape}"
-                )
-            np.copyto(buffer.values, values)
-            buffer.upload(self._stream)
-        if not self._context.execute_async_v3(stream_handle=int(self._stream)):
-            raise EngineError(f"{self._model_file}: TensorRT failed to run it: {self._logger.last()}")
-        for buffer in self._outputs.values():
-            buffer.download(self._stream)
-        self._cuda.wait(self._stream)
-        return {name: buffer.values for name, buffer in self._outputs.items()}
+        self._execute(self._tensors, self._tensors.place(inputs))
+        return self._tensors.collect()
 
     def close(self) -> None:
         """See `Engine.close`."""
+        for graph in filter(None, self._graphs.values()):
+            self._cuda.destroy_graph(graph)
+        self._graphs.clear()
         self._context = self._engine = None  # in this order: the context belongs to the engine
-        for buffer in (*self._inputs.values(), *self._outputs.values()):
-            buffer.free()
-        self._inputs, self._outputs = {}, {}
+        if self._tensors is not None:
+            self._tensors.free()
+            self._tensors = None
         if self._stream is not None:
             self._cuda.destroy(self._stream)
             self._stream = None
+
+    def _execute(self, tensors: DeviceTensors, addresses: Addresses) -> None:
+        """Begin a run on inputs at these addresses; from the second one on as a CUDA graph of its own."""
+        graph = self._graphs.get(addresses)
+        if graph is not None:
+            self._cuda.launch(graph, self._stream)
+            return
+        for name, address in zip(tensors.inputs, addresses, strict=True):
+            self._set_address(name, address)
+        self._enqueue()  # TensorRT asks for a run before a capture, which computes nothing
+        if addresses in self._graphs:
+            return
+        self._graphs[addresses] = None
+        try:
+            self._graphs[addresses] = self._cuda.capture(self._stream, self._enqueue)
+        except EngineError as error:
+            _log.warning("%s: without a CUDA graph: %s", self._model_file, error)
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(stream_handle=int(self._stream)):
+            raise EngineError(f"{self._model_file}: TensorRT failed to run it: {self._logger.last()}")
+
+    def _set_address(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise EngineError(f"{self._model_file}: TensorRT takes no address for {name}")
 
     def _load(self, precision: Precision, options: BuildOptions) -> Any:
         """The engine from the cache, or built."""
@@ -142,16 +159,16 @@ class TensorRTEngine:
             self._runtime.engine_host_code_allowed = True
         return self._runtime.deserialize_cuda_engine(plan)
 
-    def _allocate(self) -> None:
-        """Memory for every tensor at the boundary, at an address of its own."""
+    def _allocate(self) -> DeviceTensors:
+        """Memory for the tensors at the boundary."""
         trt, engine = self._trt, self._engine
-        self._stream = self._cuda.stream()
+        inputs: dict[str, Any] = {}
+        outputs: dict[str, Any] = {}
         for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-            shape = tuple(engine.get_tensor_shape(name))
-            if min(shape, default=1) < 1:
-                raise EngineError(f"{self._model_file}: {name} has the shape {shape}, which is not fixed")
-            buffer = Buffer(self._cuda, shape, np.dtype(trt.nptype(engine.get_tensor_dtype(name))))
-            kind = self._inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else self._outputs
-            kind[name] = buffer
-            if not self._context.set_tensor_address(name, buffer.device_pointer):
-                raise EngineError(f"{self._model_file}: TensorRT takes no address for {name}")
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            kind = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
+            kind[name] = tuple(engine.get_tensor_shape(name)), dtype
+        tensors = DeviceTensors(self._model_file, self._cuda, self._stream, inputs, outputs)
+        for name, array in tensors.outputs.items():
+            self._set_address(name, array.pointer)
+        return tensors

@@ -18,6 +18,18 @@ def _loaded() -> list[str]:
 
 
 @pytest.fixture
+def fake_onnxruntime_gpu(fake_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Makes of the onnxruntime that is installed one with CUDA, and gives what was put into it."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.delitem(sys.modules, "onnxruntime_gpu", raising=False)  # it knows one fake device
+    fake = importlib.import_module("onnxruntime_gpu")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [fake.PROVIDER])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fake.open_session)
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_shape_and_type", lambda *_: None)
+    return fake
+
+
+@pytest.fixture
 def fake_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """Puts stand-ins for tensorrt and cuda.bindings where they are imported from, here and in processes that
     are started, and gives the latter; the cache of built engines is a folder of its own.

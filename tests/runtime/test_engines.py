@@ -138,8 +138,8 @@ def test_auto_tells_why_the_ones_before_were_not_taken() -> None:
 
 
 def test_unknown_engines_are_refused() -> None:
-    with pytest.raises(EngineError, match="unknown engine 'cuda'; expected auto, tensorrt"):
-        choose_engine("cuda")
+    with pytest.raises(EngineError, match="unknown engine 'coreml'; expected auto, tensorrt"):
+        choose_engine("coreml")
     with pytest.raises(InputError, match="at least 1"):
         open_engine("openvino", Path("x.onnx"), threads=0, precision="fp32")
     assert default_threads() >= 1
@@ -151,7 +151,7 @@ for name in ("tensorrt", "openvino", "onnxruntime"):
     sys.modules[name] = None  # as if they were not installed
 from argus_edge.errors import EngineMissingError
 from argus_edge.runtime.engines import choose_engine
-for name in ("tensorrt", "openvino", "onnxruntime", "auto"):
+for name in ("tensorrt", "cuda", "openvino", "onnxruntime", "auto"):
     try:
         choose_engine(name)
     except EngineMissingError as error:
@@ -163,9 +163,9 @@ def test_a_missing_library_is_told_with_its_pip_line() -> None:
     lines = subprocess.run(
         [sys.executable, "-c", WITHOUT_ENGINES], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    for line, engine in zip(lines, ("tensorrt", "openvino", "onnxruntime"), strict=False):
+    for line, engine in zip(lines, ENGINES, strict=False):
         assert f"pip install 'argus-edge[{engine}]'" in line
-    assert "pip install 'argus-edge[openvino]' or pip install 'argus-edge[onnxruntime]'" in lines[3]
+    assert "pip install 'argus-edge[openvino]' or pip install 'argus-edge[onnxruntime]'" in lines[4]
 
 
 NO_NETWORK = """
