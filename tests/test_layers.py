@@ -31,6 +31,7 @@ PLACES = {
     "scipy": ("train/losses/",),
     "torch": ("train/", "export/"),
     "torchvision": ("train/", "export/"),
+    "triton": ("train/kernels/",),
     "safetensors": ("train/",),
     "tensorboard": ("train/",),
     "cv2": ("runtime/", "train/", "argus_edge/geometry.py"),

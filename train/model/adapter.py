@@ -17,7 +17,7 @@ from torch.nn import functional
 from argus_edge.errors import InputError
 from argus_edge.train.model.backbone import Backbone
 from argus_edge.train.model.deformable import DeformableAttention, Shape, pixel_centres
-from argus_edge.train.model.layers import Norm, conv_norm_relu, resize
+from argus_edge.train.model.layers import Norm, conv_norm_relu, normalised, resize
 
 # What the ViT's tokens are multiplied by before they interact, and divided by before they go on through the
 # ViT: 1, a number per stage that `measure_scales` sets, or one that is trained.
@@ -177,7 +177,8 @@ class Adapter(nn.Module):
         # OpenVINO 2026.4 adds wrongly in fp32 when the second term is resized and a GroupNorm follows. Hence
         # tokens stand first, and are halved by averaging 2x2 cells, which is what bilinear halving does.
         tokens = [_resized(vit, (level.shape[-2], level.shape[-1])) for level in pyramid]
-        return [norm(token + level) for norm, level, token in zip(self.norms, pyramid, tokens, strict=True)]
+        parts = zip(self.norms, tokens, pyramid, strict=True)
+        return [normalised(norm, token, level) for norm, token, level in parts]
 
     @torch.no_grad()
     def measure_scales(self, images: Sequence[Tensor], backbone: Backbone) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from argus_edge.train.kernels.launch import runs_kernels
+from argus_edge.train.kernels.operations import sample_deformable
 from argus_edge.train.model.layers import at_least_single
 
 Shape = tuple[int, int]
@@ -31,8 +33,12 @@ def sample_values(value: Tensor, shapes: Sequence[Shape], locations: Tensor, wei
     """Weighted sum of bilinear samples.
 
     value (B, N, M, D), N the cells of all levels; locations (B, Q, M, L, P, 2), (x, y) in [0, 1];
-    weights (B, Q, M, L, P). Returns (B, Q, M * D).
+    weights (B, Q, M, L, P), both in single precision at least. Returns (B, Q, M * D).
     """
+    if runs_kernels(value):
+        sizes = [side for shape in shapes for side in shape]
+        return sample_deformable(value, sizes, locations, weights)
+    value = at_least_single(value)
     batch, _, heads, depth = value.shape
     queries, points = locations.shape[1], locations.shape[4]
     # Points before queries: the sum over points then runs along whole rows.
@@ -98,6 +104,6 @@ class DeformableAttention(nn.Module):
         else:
             locations = reference[..., :2] + offsets * (reference[..., 2:] * (0.5 / self.points))
         with torch.autocast(query.device.type, enabled=False):
-            sampled = sample_values(at_least_single(value), shapes, locations, weights)
+            sampled = sample_values(value, shapes, locations, weights)
         output: Tensor = self.output(sampled.to(query.dtype))
         return output

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from argus_edge.train.kernels import operations
+from argus_edge.train.kernels.launch import runs_kernels
+
 Norm = Callable[[int], nn.Module]  # channels -> normalisation layer over (B, C, H, W)
+
+# Activations that our kernel for GroupNorm does along with it.
+ACTIVATIONS: Final = {nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu"}
 
 
 def group_norm(groups: int) -> Norm:
@@ -15,10 +22,31 @@ def group_norm(groups: int) -> Norm:
     return lambda channels: nn.GroupNorm(groups, channels)
 
 
-def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> nn.Sequential:
+def normalised(
+    norm: nn.Module, x: Tensor, added: Tensor | None = None, activation: nn.Module | None = None
+) -> Tensor:
+    """activation(norm(x + added)) of maps (B, C, H, W); GroupNorm on a GPU is one kernel with both, where
+    nothing is to be learnt from it.
+    """
+    if isinstance(norm, nn.GroupNorm) and runs_kernels(x) and not torch.is_grad_enabled():
+        name = "none" if activation is None else ACTIVATIONS[type(activation)]
+        return operations.group_norm(x, added, norm.num_groups, norm.weight, norm.bias, norm.eps, name)
+    y: Tensor = norm(x if added is None else x + added)
+    return y if activation is None else activation(y)  # type: ignore[no-any-return]
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution, its norm and, as a third part, its activation: (B, C, H, W) -> (B, C', H', W')."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, norm, *activation = self
+        return normalised(norm, convolution(x), activation=activation[0] if activation else None)
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> ConvNorm:
     """(B, inputs, H, W) -> (B, outputs, H/stride, W/stride): "same" convolution without bias, norm, ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, norm(outputs), nn.ReLU(inplace=True))
+    return ConvNorm(convolution, norm(outputs), nn.ReLU(inplace=True))
 
 
 def at_least_single(x: Tensor) -> Tensor:

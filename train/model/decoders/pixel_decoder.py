@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from argus_edge.train.model.deformable import DeformableAttention, Shape, pixel_centres
-from argus_edge.train.model.layers import conv_norm_relu, group_norm, mlp, resize, sine_embedding
+from argus_edge.train.model.layers import ConvNorm, conv_norm_relu, group_norm, mlp, resize, sine_embedding
 
 HEADS = 8
 GROUPS = 32  # of every GroupNorm here; `dim` is a multiple of it
@@ -54,7 +54,7 @@ class MaskFeatures(nn.Module):
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
-        self.lateral = nn.Sequential(nn.Conv2d(width, dim, 1, bias=False), nn.GroupNorm(GROUPS, dim))
+        self.lateral = ConvNorm(nn.Conv2d(width, dim, 1, bias=False), nn.GroupNorm(GROUPS, dim))
         self.smooth = conv_norm_relu(dim, dim, 3, group_norm(GROUPS))
         self.project = nn.Conv2d(dim, dim, 1)
         for convolution in (self.lateral[0], self.smooth[0], self.project):
@@ -91,10 +91,10 @@ class PixelDecoder(nn.Module):
         super().__init__()
         self.coarse_first, self.cells = coarse_first, cells
         self.inputs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, dim, 1), nn.GroupNorm(GROUPS, dim)) for _ in range(3)
+            ConvNorm(nn.Conv2d(width, dim, 1), nn.GroupNorm(GROUPS, dim)) for _ in range(3)
         )
         self.coarse = (
-            nn.Sequential(nn.Conv2d(width, dim, 3, 2, 1), nn.GroupNorm(GROUPS, dim)) if levels == 4 else None
+            ConvNorm(nn.Conv2d(width, dim, 3, 2, 1), nn.GroupNorm(GROUPS, dim)) if levels == 4 else None
         )
         self.level_embedding = nn.Parameter(torch.zeros(levels, dim))
         self.layers = nn.ModuleList(EncoderLayer(dim, ffn, levels) for _ in range(layers))
