@@ -13,7 +13,15 @@ from typing import NoReturn
 
 from argus_edge.errors import ArgusError, ParityError
 
-__all__ = ["positive_number", "run_command", "terminated_as_interrupted"]
+__all__ = ["name_list", "positive_number", "run_command", "terminated_as_interrupted"]
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """Names with commas between them, each once, as argparse takes the type of an argument."""
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return found
 
 
 def positive_number(text: str) -> int:

@@ -22,6 +22,9 @@ one line and exit with 2 (ParityError: 3). Anything that is not an ArgusError is
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 __all__ = [
     "ArgusError",
     "CheckpointError",
@@ -104,3 +107,14 @@ class DependencyError(ArgusError):
 def first_line(error: BaseException) -> str:
     """Return what another library's error says, in one line, for a message of ours."""
     return (str(error).splitlines() or [repr(error)])[0]
+
+
+def shown(name: str | Path) -> str:
+    """A file's name for messages; bytes that are no UTF-8 and control characters as backslash escapes.
+
+    So it can be printed, and cannot colour or clear the terminal.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

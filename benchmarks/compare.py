@@ -31,13 +31,13 @@ from safetensors.torch import load_file
 
 from argus_edge.command import run_command
 from argus_edge.errors import InputError, TrainingError
+from argus_edge.runtime.charts import Points, picture_of_curves
 from argus_edge.runtime.machine import this_machine
 from argus_edge.train.commands import evaluate
 from argus_edge.train.loop import stop_signal
 from argus_edge.train.metrics import TASK_METRICS
 from argus_edge.train.model.checkpoint import read_info, write_atomically, write_tensors
 from argus_edge.train.recipe import Recipe
-from argus_edge.train.run_charts import Points, picture_of_curves
 from argus_edge.train.sources import assign_data, data_and_split
 from argus_edge.train.state import saved_steps
 from argus_edge.train.study import Run, Study, load_study, scaled

@@ -29,10 +29,10 @@ from rich.table import Table
 
 from argus_edge.export.groupnorm import NormForm, find_group_norms, spell_group_norms
 from argus_edge.export.rewrite import Replacement, copied, replace_nodes
-from argus_edge.export.timing import interleaved, median_ratio
 from argus_edge.export.trace import trace_module
 from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
+from argus_edge.runtime.timing import interleaved, median_ratio
 from argus_edge.train.model.build import build_model, variant_named
 
 BARE: Final = "no norm"

@@ -27,11 +27,11 @@ from rich.table import Table
 from argus_edge.command import run_command
 from argus_edge.errors import InputError
 from argus_edge.export.fuse import fuse
-from argus_edge.export.timing import Times, interleaved, median_ratio
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, available_engines, default_threads, open_engine
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.machine import this_machine
+from argus_edge.runtime.timing import Times, interleaved, median_ratio
 from argus_edge.spec import IMAGE_TENSOR, PERSONS_TENSOR, PRECISIONS, Precision
 
 WANTED: Final = 1.05

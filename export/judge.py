@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from argus_edge.export.batch import in_batches, one_by_one
 from argus_edge.export.components import Answers, Extra, Plan
 from argus_edge.export.engines import Graphs, answers_of
 from argus_edge.export.gate import Outcome, as_json, hold_gate, missed, missed_by
-from argus_edge.export.timing import fastest, median_ratio
 from argus_edge.export.trial import Trial
 from argus_edge.runtime.engines import Array
-from argus_edge.spec import JsonValue, Precision
+from argus_edge.runtime.timing import Times, median_ratio
+from argus_edge.spec import PRECISIONS, JsonValue, Precision
 
-__all__ = ["Judge"]
+__all__ = ["GAIN", "Judge", "fastest"]
+
+GAIN: Final = 0.02  # what a lower precision has to gain over a higher one, of its time, to be worth it
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,18 @@ class Judge:
         if not self.keep_failed:
             raise ParityError(f"{what}; no package was written")
         self.failures.append(what)
+
+
+def fastest(times: Mapping[Precision, Times]) -> Precision:
+    """The precision to take. `times` has fp32 and those that lose no more than they may.
+
+    A lower one must be faster by `GAIN` than the one chosen so far, or it costs accuracy for nothing.
+    """
+    chosen: Precision = "fp32"
+    for precision in PRECISIONS:
+        if precision in times and median_ratio(times[precision], times[chosen]) < 1 - GAIN:
+            chosen = precision
+    return chosen
 
 
 def _gated(trial: Trial, precision: Precision, graphs: Graphs, notify: Callable[[str], None]) -> Outcome:

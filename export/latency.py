@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 
 from argus_edge.export.engines import opened
-from argus_edge.export.timing import interleaved
 from argus_edge.runtime.engines import Array
+from argus_edge.runtime.timing import interleaved
 from argus_edge.spec import Precision
 
 __all__ = ["graph_times"]

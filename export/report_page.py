@@ -9,17 +9,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from argus_edge.errors import shown
 from argus_edge.export.ranges import ActivationRange
 from argus_edge.package import parity_rows
+from argus_edge.runtime.charts import histogram
+from argus_edge.runtime.html import facts, grid, page, table, text
 from argus_edge.spec import JsonValue, PackageSpec, Precision
-from argus_edge.train.html import facts, grid, page, table, text
 
 __all__ = ["WORST", "ranges_to_json", "render"]
 
 WORST: Final = 10  # layers whose activations are drawn
 MIB: Final = 2**20
-WIDTH, HEIGHT = 360, 120  # of a drawn histogram
-FOOT: Final = 18  # below it, for the numbers
 
 Sizes = Mapping[tuple[str, Precision], int]  # component, precision -> [bytes]
 
@@ -160,31 +160,9 @@ def _activations(report: Mapping[str, JsonValue]) -> str:
 
 
 def _histogram(component: str, row: Mapping[str, Any]) -> str:
-    (low, high), counts = row["edges"], row["counts"]
-    most = math.log1p(max(counts)) or 1.0
-    width = WIDTH / len(counts)
-    bars = "".join(
-        f'<rect x="{i * width:.1f}" y="{HEIGHT * (1 - math.log1p(count) / most):.1f}" '
-        f'width="{width * 0.9:.1f}" height="{HEIGHT * math.log1p(count) / most:.1f}" fill="var(--curve)"/>'
-        for i, count in enumerate(counts)
-        if count
-    )
-    marks = "".join(_mark(value, WIDTH * (value - low) / ((high - low) or 1)) for value in row["grid"])
-    title = text(f"{component}: {row['layer']}")
     clipped = f", {100 * row['clipped']:.2g} % outside" if row["clipped"] else ""
-    return (
-        f'<figure><figcaption>{title} <span class="note">{row["sqnr_db"]:.1f} dB{clipped}</span></figcaption>'
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" aria-label="{title}">'
-        f"{bars}{marks}</svg></figure>"
-    )
-
-
-def _mark(value: float, x: float) -> str:
-    anchor = "start" if x < WIDTH / 2 else "end"
-    return (
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}"/>'
-        f'<text x="{x:.1f}" y="{HEIGHT + FOOT - 5}" text-anchor="{anchor}">{value:.4g}</text>'
-    )
+    title = shown(f"{component}: {row['layer']}")
+    return histogram(title, f"{row['sqnr_db']:.1f} dB{clipped}", row["edges"], row["counts"], row["grid"])
 
 
 def _boundary(spec: PackageSpec) -> str:

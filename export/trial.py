@@ -18,10 +18,10 @@ from argus_edge.export.components import Answers, Extra, Plan
 from argus_edge.export.engines import answers_of, opened, opened_all
 from argus_edge.export.gate import Loss
 from argus_edge.export.sensitivity import Layer, layers_of, rank_layers
-from argus_edge.export.timing import Times, interleaved
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array
 from argus_edge.runtime.session import Runtime
+from argus_edge.runtime.timing import Times, interleaved
 from argus_edge.spec import Precision, QuantizationSpec
 from argus_edge.train.evaluation_sets import EvaluationSet, check_used
 from argus_edge.train.validate import evaluate

@@ -15,6 +15,17 @@ FEATURES: Final = (
     "asimddp", "asimdhp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 """CPU instructions that int8 and 16-bit float inference live on, as Linux names them (x86, then ARM)."""
+LIBRARIES: Final = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "cuda-bindings",
+)
+"""Distributions whose versions belong beside what this machine did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError, InputError, TaskError
+from argus_edge.errors import DatasetError, InputError, TaskError, shown
 from argus_edge.train.data.classes import SCENE_CLASSES
 from argus_edge.train.data.dataset import LabelledImages, all_images
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import open_data, parse_data
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.metrics import PROTOCOLS, TASK_METRICS, TaskMetric
 from argus_edge.train.relabel import ClassTable, listed, match_classes
 

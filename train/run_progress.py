@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from argus_edge.train.data.readers.files import shown
+from argus_edge.errors import shown
 from argus_edge.train.loop import StepReport
 
 

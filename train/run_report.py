@@ -10,13 +10,12 @@ from typing import Any, Final
 
 import yaml
 
-from argus_edge.errors import TrainingError
+from argus_edge.errors import TrainingError, shown
+from argus_edge.runtime.charts import Points, chart
+from argus_edge.runtime.html import facts, grid, page, text
 from argus_edge.tasks import all_tasks
-from argus_edge.train.data.readers.files import shown
-from argus_edge.train.html import facts, grid, page, text
 from argus_edge.train.metrics import COUNTS, TaskMetric, is_of_class
 from argus_edge.train.model.checkpoint import CheckpointInfo, write_atomically
-from argus_edge.train.run_charts import Points, chart
 from argus_edge.train.run_log import Row
 from argus_edge.train.samples import Sample
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError, InputError, TaskError
+from argus_edge.errors import DatasetError, InputError, TaskError, shown
 from argus_edge.tasks import TASKS
 from argus_edge.train.batches import StepBatches, scene_source
 from argus_edge.train.data.classes import SCENE_CLASSES, THINGS
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers import READERS, open_data
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scene_labels import CUSTOM_SCENE_LABELS
 from argus_edge.train.data.scenes.dataset import SceneDataset
 from argus_edge.train.evaluation_sets import EvaluationSet, open_sets

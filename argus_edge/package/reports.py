@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 from argus_edge.spec import JsonValue
 
-__all__ = ["ParityRow", "failure_lines", "gate_lines", "parity_rows"]
+__all__ = ["AccuracyRow", "ParityRow", "accuracy_rows", "failure_lines", "gate_lines", "parity_rows"]
 
 ParityRow: TypeAlias = tuple[str, str, str, float, float | None]
+AccuracyRow: TypeAlias = tuple[str, str, str, str, float]
 
 
 def parity_rows(report: Mapping[str, JsonValue]) -> Iterator[ParityRow]:
@@ -22,6 +23,15 @@ def parity_rows(report: Mapping[str, JsonValue]) -> Iterator[ParityRow]:
             for output, row in _items(rows):
                 if isinstance(row, dict) and isinstance(error := row.get("error"), int | float):
                     yield precision, engine, output, float(error), _number(row.get("sqnr_db"))
+
+
+def accuracy_rows(report: Mapping[str, JsonValue]) -> Iterator[AccuracyRow]:
+    """(precision, engine, task, figure, value) of what the gate measured, fp32 among the precisions."""
+    for precision, found in _items(report.get("gate")):
+        for task, row in _items(found.get("tasks") if isinstance(found, dict) else None):
+            for measured, key in (("fp32", "fp32"), (precision, "value")):
+                if isinstance(row, dict) and (value := _number(row.get(key))) is not None:
+                    yield measured, _text(row.get("engine")), task, _text(row.get("figure")), value
 
 
 def gate_lines(report: Mapping[str, JsonValue]) -> Iterator[str]:

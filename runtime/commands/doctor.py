@@ -15,24 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import argus_edge
 from argus_edge.command import run_command
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import available_engines, unsuited
-from argus_edge.runtime.machine import installed_version, this_machine
-
-LIBRARIES: Final = (
-    "numpy",
-    "opencv-python",
-    "opencv-python-headless",
-    "openvino",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "tensorrt",
-    "cuda-bindings",
-)
+from argus_edge.runtime.machine import LIBRARIES, installed_version, this_machine
 
 
 def main() -> NoReturn:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import argus_edge
-from argus_edge.command import positive_number, run_command
+from argus_edge.command import name_list, positive_number, run_command
 from argus_edge.errors import ImageError, InputError
 from argus_edge.results import Frame
 from argus_edge.runtime.commands.coco import object_classes
@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="default: %(default)s")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: the lowest in the package")
-    parser.add_argument("--tasks", type=_names, metavar="A,B", help="default: all of the package")
+    parser.add_argument("--tasks", type=name_list, metavar="A,B", help="default: all of the package")
     parser.add_argument(
         "--size",
         type=_sides,
@@ -280,10 +280,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     parser.add_argument("--version", action="version", version=f"%(prog)s {argus_edge.__version__}")
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
 
 
 def _sides(text: str) -> tuple[int, int]:

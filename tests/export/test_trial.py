@@ -15,13 +15,13 @@ from argus_edge.export.calibration import CalibrationSet
 from argus_edge.export.components import Plan
 from argus_edge.export.engines import Graphs, opened
 from argus_edge.export.evaluation import find_evaluation
-from argus_edge.export.judge import Judge
+from argus_edge.export.judge import GAIN, Judge, fastest
 from argus_edge.export.precision import to_int8
 from argus_edge.export.quantisation import quantise
 from argus_edge.export.sensitivity import layers_of
-from argus_edge.export.timing import GAIN, fastest, interleaved
 from argus_edge.export.trial import AGREEMENT_FACTOR, Trial
 from argus_edge.package import gate_lines
+from argus_edge.runtime.timing import interleaved
 from argus_edge.train.evaluation_sets import EvaluationSet
 
 TASKS = ("det", "seg", "depth")

@@ -15,10 +15,10 @@ import pytest
 
 from argus_edge.errors import TrainingError
 from argus_edge.results import LabelMap
+from argus_edge.runtime.charts import MOST_POINTS, chart, even_ticks
 from argus_edge.train.data.example import Example
 from argus_edge.train.metrics import TASK_METRICS
 from argus_edge.train.model.checkpoint import CheckpointInfo
-from argus_edge.train.run_charts import MOST_POINTS, chart, even_ticks
 from argus_edge.train.run_report import PICTURES, RunReport, render, write_report
 from argus_edge.train.samples import SIDE, Sample, Samples
 

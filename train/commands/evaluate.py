@@ -17,9 +17,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from argus_edge.command import positive_number, run_command
+from argus_edge.command import name_list, positive_number, run_command
 from argus_edge.dependencies import require
-from argus_edge.errors import InputError, TaskError
+from argus_edge.errors import InputError, TaskError, shown
 from argus_edge.runtime.engines import default_threads
 from argus_edge.tasks import get_task
 from argus_edge.train.custom import (
@@ -31,7 +31,6 @@ from argus_edge.train.custom import (
     load_task_files,
 )
 from argus_edge.train.data.readers import READERS, parse_data
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.scenes.splits import get_split
 from argus_edge.train.evaluation_sets import (
     SIZE,
@@ -100,10 +99,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("path", type=Path, help="checkpoint folder, or model package (NAME.argus)")
-    add("--tasks", type=_names, help="for example det,seg (all of the model, as far as the data tells)")
+    add("--tasks", type=name_list, help="for example det,seg (all of the model, as far as the data tells)")
     add_task_option(add)
     add("--engine", choices=ENGINES, default="auto", help="(%(default)s)")
-    add("--precision", type=_names, help="fp32,int8: both run on every frame, compared with the first")
+    add("--precision", type=name_list, help="fp32,int8: both run on every frame, compared with the first")
     add("--threads", type=positive_number, help="of a package's engine (every core)")
     add("--per-class", action="store_true", help="show figures of single classes too")
     add("--per-size", action="store_true", help="show figures of small, medium and large objects too")
@@ -157,13 +156,6 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
-    return names
 
 
 def _renames(text: str) -> dict[str, str]:

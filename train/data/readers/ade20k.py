@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.coco import open_coco
-from argus_edge.train.data.readers.files import choose_split, read_text, require_paths, shown, unique_names
+from argus_edge.train.data.readers.files import choose_split, read_text, require_paths, unique_names
 from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, broken_file, picture
 from argus_edge.train.data.readers.pairs import Pair, PairReader, pair_up
 from argus_edge.train.data.readers.reader import Reader

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_edge.errors import shown
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.train.data.example import PERSON_SHARE
-from argus_edge.train.data.readers.files import inside, shown
+from argus_edge.train.data.readers.files import inside
 
 MAX_COORDINATE: Final = 4e6  # [px] of a keypoint or a box
 MAX_NAME_BYTES: Final = 1024  # of a file's path in an annotation; it stands in messages

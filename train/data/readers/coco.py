@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
@@ -21,7 +21,7 @@ from argus_edge.train.data.readers.coco_index import Annotation, ListedImage
 from argus_edge.train.data.readers.coco_objects import ObjectParser
 from argus_edge.train.data.readers.coco_panoptic import PanopticParser
 from argus_edge.train.data.readers.coco_parts import KINDS, LAYOUT, Part, parts_of_file, parts_of_folder
-from argus_edge.train.data.readers.files import inside, shown
+from argus_edge.train.data.readers.files import inside
 from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, ReadPicture, picture
 from argus_edge.train.data.readers.reader import Reader
 

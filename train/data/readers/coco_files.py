@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from argus_edge.errors import DatasetError, first_line
-from argus_edge.train.data.readers.files import folders_in, inside, read_text, shown
+from argus_edge.errors import DatasetError, first_line, shown
+from argus_edge.train.data.readers.files import folders_in, inside, read_text
 
 MAX_JSON_BYTES: Final = 1 << 30
 PROBED: Final = 100  # listed pictures by which their folder is recognised

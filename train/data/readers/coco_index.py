@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.checks import BrokenEntryError, brief, checked_name, spelt
-from argus_edge.train.data.readers.files import shown
 
 Annotation: TypeAlias = dict[str, Any]
 Id: TypeAlias = int | str

@@ -13,12 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import ImageError
+from argus_edge.errors import ImageError, shown
 from argus_edge.train.data.images import read_map
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.checks import BrokenEntryError, brief, checked_name
 from argus_edge.train.data.readers.coco_index import Annotation, Categories
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.metrics import PanopticTruth, TrueSegment
 
 VOID: Final = 0

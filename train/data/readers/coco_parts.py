@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.checks import BOX_STAYS, BrokenEntryError, keypoints_of
 from argus_edge.train.data.readers.coco_files import (
@@ -23,7 +23,6 @@ from argus_edge.train.data.readers.coco_index import (
     index_categories,
     index_images,
 )
-from argus_edge.train.data.readers.files import shown
 
 LAYOUT: Final = (
     "annotations/{instances,person_keypoints,panoptic}_SPLIT2017.json and SPLIT2017/ with pictures, "

@@ -1,4 +1,4 @@
-"""Files and folders of data sets: what is there, what is missing, and how their names are shown."""
+"""Files and folders of data sets: what is there and what is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.contents import read_ordinary
 from argus_edge.train.data.images import IMAGE_SUFFIXES
 from argus_edge.train.data.problems import Problems
@@ -16,17 +16,6 @@ from argus_edge.train.data.problems import Problems
 MAX_TEXT_BYTES: Final = 16 << 20
 SAME_SPLIT: Final = (("train", "training"), ("val", "valid", "validation"))
 """Names that people give to one split."""
-
-
-def shown(name: str | Path) -> str:
-    """A file's name for messages; bytes that are no UTF-8 and control characters as backslash escapes.
-
-    So it can be printed, and cannot colour or clear the terminal.
-    """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def inside(folder: Path, name: str) -> Path | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import (
@@ -16,7 +16,6 @@ from argus_edge.train.data.readers.files import (
     folders_in,
     image_names_in,
     read_text,
-    shown,
     unique_names,
 )
 from argus_edge.train.data.readers.listed import ListedImages, counted, picture

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.example import IGNORE
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import (
@@ -21,7 +21,6 @@ from argus_edge.train.data.readers.files import (
     read_names,
     read_text,
     require_paths,
-    shown,
 )
 from argus_edge.train.data.readers.listed import ClassValues, ListedImages, counted
 from argus_edge.train.data.readers.pairs import Pair, PairReader, pair_up

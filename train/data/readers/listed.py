@@ -11,11 +11,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import ImageError, first_line
+from argus_edge.errors import ImageError, first_line, shown
 from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.data.images import read_map, read_rgb
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.metrics import TaskMetric
 
 Entry = TypeVar("Entry")

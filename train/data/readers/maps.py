@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError, ImageError
+from argus_edge.errors import DatasetError, ImageError, shown
 from argus_edge.train.data.contents import open_ordinary
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.images import MAX_PIXELS
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.files import inside, read_text, shown
+from argus_edge.train.data.readers.files import inside, read_text
 from argus_edge.train.data.readers.listed import BrokenFile, broken_file, label_map, picture, stored_map
 from argus_edge.train.data.readers.matlab import read_variable
 

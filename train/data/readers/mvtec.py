@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import (
@@ -20,7 +20,6 @@ from argus_edge.train.data.readers.files import (
     folders_in,
     images_by_stem,
     require_paths,
-    shown,
 )
 from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, label_map, picture
 from argus_edge.train.data.readers.reader import Reader

@@ -46,11 +46,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError, ImageError
+from argus_edge.errors import DatasetError, ImageError, shown
 from argus_edge.train.data.example import IGNORE, Example
 from argus_edge.train.data.images import read_size
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
+from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths
 from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ListedImages, broken_file, counted
 from argus_edge.train.data.readers.maps import (
     MapReader,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.example import Example
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.files import images_by_stem, shown
+from argus_edge.train.data.readers.files import images_by_stem
 from argus_edge.train.data.readers.listed import BrokenFile, ClassValues, ReadPicture, label_map, picture
 
 MAP_SUFFIXES: Final = (".png", ".bmp", ".tif", ".tiff")  # those that keep every value

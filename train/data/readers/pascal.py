@@ -33,9 +33,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError, first_line
+from argus_edge.errors import DatasetError, first_line, shown
 from argus_edge.train.data.problems import Problems
-from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths, shown
+from argus_edge.train.data.readers.files import choose_split, inside, read_text, require_paths
 from argus_edge.train.data.readers.listed import (
     BrokenFile,
     ClassValues,

@@ -7,12 +7,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from argus_edge.errors import DatasetError, TaskError
+from argus_edge.errors import DatasetError, TaskError, shown
 from argus_edge.train.data.dataset import LabelledImages
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.ade20k import ADE20K
 from argus_edge.train.data.readers.coco import COCO
-from argus_edge.train.data.readers.files import shown
 from argus_edge.train.data.readers.imagenet import IMAGENET
 from argus_edge.train.data.readers.label_maps import LABEL_MAPS
 from argus_edge.train.data.readers.mvtec import MVTEC

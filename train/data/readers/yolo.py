@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.train.data.example import Example, LabelledObject
 from argus_edge.train.data.problems import Problems
@@ -29,7 +29,7 @@ from argus_edge.train.data.readers.checks import (
     clipped_box,
     keypoints_of,
 )
-from argus_edge.train.data.readers.files import read_text, shown
+from argus_edge.train.data.readers.files import read_text
 from argus_edge.train.data.readers.listed import BrokenFile, ListedImages, counted, picture
 from argus_edge.train.data.readers.masks import checked_polygon, filled, filled_area
 from argus_edge.train.data.readers.reader import Reader

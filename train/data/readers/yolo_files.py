@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from argus_edge.dependencies import require
-from argus_edge.errors import DatasetError, first_line
+from argus_edge.errors import DatasetError, first_line, shown
 from argus_edge.keypoints import KEYPOINT_NAMES
 from argus_edge.train.data.images import IMAGE_SUFFIXES
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.checks import BrokenEntryError, checked_name, spelt
-from argus_edge.train.data.readers.files import check_names, inside, read_names, read_text, shown
+from argus_edge.train.data.readers.files import check_names, inside, read_names, read_text
 
 LAYOUT: Final = (
     "data.yaml with names (or classes.txt), and images/SPLIT/ with labels/SPLIT/ or SPLIT/images/ with "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from argus_edge.errors import DatasetError
+from argus_edge.errors import DatasetError, shown
 from argus_edge.train.data.problems import Problems
 from argus_edge.train.data.readers.files import (
     choose_split,
@@ -16,7 +16,6 @@ from argus_edge.train.data.readers.files import (
     read_names,
     read_text,
     require_paths,
-    shown,
     unique_names,
 )
 

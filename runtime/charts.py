@@ -1,4 +1,4 @@
-"""Line charts as SVG that takes its colours from the page: see `CHART_STYLE`."""
+"""Line charts and histograms as SVG that takes its colours from the page: see `CHART_STYLE`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ svg.chart polyline { fill: none; stroke: var(--curve); stroke-width: 1.6; stroke
 svg.chart circle { fill: var(--curve); }
 """
 """The page defines --faint (text), --line (grid) and --curve."""
+BARS: Final = 120  # height of a histogram
+FOOT: Final = 18  # below it, for the numbers
 CAPTION: Final = 20  # height of a line of text in a picture of curves
 COLOURS: Final = ("#0b62c4", "#d1495b", "#2e8b57", "#b8860b", "#7b4fb5", "#444b54", "#d2691e", "#008b8b")
 PICTURE_STYLE: Final = (
@@ -46,6 +48,27 @@ def chart(title: str, points: Points, steps: int) -> str:
         f"<figure><figcaption>{escape(title)}{note}</figcaption>"
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{''.join(parts)}</svg></figure>"
+    )
+
+
+def histogram(
+    title: str, note: str, edges: tuple[float, float], counts: Sequence[int], marks: Sequence[float]
+) -> str:
+    """Counts of equal bins over `edges`, on a logarithmic scale, with a line at each of `marks`."""
+    (low, high), most = edges, math.log1p(max(counts)) or 1.0
+    width = WIDTH / len(counts)
+    bars = "".join(
+        f'<rect x="{i * width:.1f}" y="{BARS * (1 - math.log1p(count) / most):.1f}" '
+        f'width="{width * 0.9:.1f}" height="{BARS * math.log1p(count) / most:.1f}" fill="var(--curve)"/>'
+        for i, count in enumerate(counts)
+        if count
+    )
+    drawn = "".join(_mark(value, WIDTH * (value - low) / ((high - low) or 1)) for value in marks)
+    name = escape(title)
+    return (
+        f'<figure><figcaption>{name} <span class="note">{escape(note)}</span></figcaption>'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {BARS + FOOT}" role="img" aria-label="{name}">'
+        f"{bars}{drawn}</svg></figure>"
     )
 
 
@@ -116,6 +139,14 @@ def _drawing(
         if len(line) <= MOST_DOTS:
             parts += [f'<circle {kind}cx="{x}" cy="{y}" r="2"/>' for x, y in line]
     return parts, log
+
+
+def _mark(value: float, x: float) -> str:
+    anchor = "start" if x < WIDTH / 2 else "end"
+    return (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{BARS}"/>'
+        f'<text x="{x:.1f}" y="{BARS + FOOT - 5}" text-anchor="{anchor}">{value:.4g}</text>'
+    )
 
 
 def even_ticks(low: float, high: float, count: int) -> list[float]:

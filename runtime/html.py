@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from argus_edge.train.data.readers.files import shown
-from argus_edge.train.run_charts import CHART_STYLE
+from argus_edge.errors import shown
+from argus_edge.runtime.charts import CHART_STYLE
 
 STYLE: Final = f"""
 :root {{ color-scheme: light dark; --ground: #fff; --panel: #f6f7f9; --text: #1b1f24; --faint: #5a6472;
