@@ -20,7 +20,15 @@ from argus_edge.runtime.engines import engine_status
 from argus_edge.runtime.engines.openvino_ops import LIBRARY
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("argus-run", "argus-doctor", "argus-data", "argus-train", "argus-eval", "argus-export")
+COMMANDS = (
+    "argus-run",
+    "argus-bench",
+    "argus-doctor",
+    "argus-data",
+    "argus-train",
+    "argus-eval",
+    "argus-export",
+)
 
 
 @dataclass(frozen=True)
