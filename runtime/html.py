@@ -32,6 +32,7 @@ figcaption {{ font-size: .85rem; font-weight: 600; }} .pictures figcaption {{ fo
 .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem;
   overflow-wrap: normal; }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
+td:first-child, th:first-child {{ min-width: 8rem; }}
 td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 tr.head td {{ font-weight: 600; }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: 0; }}

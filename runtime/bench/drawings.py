@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
+
+import numpy as np
 
 from argus_edge.runtime.charts import COLOURS, even_ticks
 
@@ -14,33 +17,32 @@ WIDTH: Final = 960
 LANE: Final = 26
 LEFT: Final = 96
 NARROW, HEIGHT = 360, 220  # of a scatter
-MARGIN: Final = 46
-SECOND: Final = 1000.0  # [ms]
+MARGIN, TOP = 46, 22
 
 
-def time_line(title: str, rate: float, shots: Sequence[Mapping[str, Any]]) -> str:
-    """The first second: a lane of the camera's frames, and one for each stage. "" without a shot."""
+def time_line(title: str, rate: float, span: float, shots: Sequence[Mapping[str, Any]]) -> str:
+    """The first `span` [ms]: a lane of the camera's frames, and one for each stage. "" without a shot."""
     if not shots:
         return ""
     stages = dict.fromkeys(stage for shot in shots for stage in shot["stages_ms"])
     lanes = ["camera", *(each for each in stages if each != "total" and not each.endswith(".decode"))]
-    scale = (WIDTH - LEFT - 10) / SECOND
+    scale = (WIDTH - LEFT - 10) / span
     height = LANE * len(lanes) + 22
     parts = []
-    for tick in range(0, 1001, 200):
+    for tick in np.linspace(0, span, 6):
         x = LEFT + tick * scale
+        anchor = "middle" if tick < span else "end"
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height - 20}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{tick} ms</text>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="{anchor}">{tick:.4g} ms</text>')
     for i, lane in enumerate(lanes):
         parts.append(f'<text x="0" y="{LANE * i + 17}">{escape(lane)}</text>')
     taken = {round(shot["captured_ms"] * rate / 1e3) for shot in shots}
-    for number in range(int(rate) + 1):
+    for number in range(math.ceil(span * rate / 1e3 - 1e-9)):
         x = LEFT + 1e3 * number / rate * scale
-        if 1e3 * number / rate < SECOND:
-            colour = "var(--curve)" if number in taken else "var(--bad)"
-            parts.append(f'<rect x="{x:.1f}" y="5" width="3" height="{LANE - 10}" fill="{colour}"/>')
+        colour = "var(--curve)" if number in taken else "var(--bad)"
+        parts.append(f'<rect x="{x:.1f}" y="5" width="3" height="{LANE - 10}" fill="{colour}"/>')
     for shot in shots:
-        parts += _boxes(shot, lanes, scale)
+        parts += _boxes(shot, lanes, span, scale)
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><div class="wide">'
         f'<svg class="chart" style="min-width:640px" viewBox="0 0 {WIDTH} {height}" role="img" '
@@ -48,14 +50,14 @@ def time_line(title: str, rate: float, shots: Sequence[Mapping[str, Any]]) -> st
     )
 
 
-def _boxes(shot: Mapping[str, Any], lanes: Sequence[str], scale: float) -> list[str]:
+def _boxes(shot: Mapping[str, Any], lanes: Sequence[str], span: float, scale: float) -> list[str]:
     """Each stage of one frame, a decoder with the making of its result; the stages follow one another."""
     boxes, begin = [], shot["begun_ms"]
     for stage, ms in shot["stages_ms"].items():
         lane = stage.removesuffix(".decode")
-        if stage == "total" or begin >= SECOND:
+        if stage == "total" or begin >= span:
             continue
-        width = max(0.5, (min(begin + ms, SECOND) - begin) * scale)
+        width = max(0.5, (min(begin + ms, span) - begin) * scale)
         row = lanes.index(lane)
         boxes.append(
             f'<rect x="{LEFT + begin * scale:.1f}" y="{LANE * row + 4}" width="{width:.1f}" '
@@ -74,7 +76,7 @@ def scatter(title: str, points: Mapping[str, tuple[float, float]]) -> str:
     def place(x: float, y: float) -> tuple[float, float]:
         return (
             MARGIN + (right - MARGIN) * (x - across[0]) / (across[-1] - across[0]),
-            ground - (ground - 10) * (y - up[0]) / (up[-1] - up[0]),
+            ground - (ground - TOP) * (y - up[0]) / (up[-1] - up[0]),
         )
 
     parts = []

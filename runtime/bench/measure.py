@@ -18,7 +18,7 @@ from argus_edge.runtime.bench.summary import summarise
 from argus_edge.runtime.session import Runtime
 from argus_edge.spec import PackageSpec
 
-__all__ = ["WARM_UP", "Plan", "Subject", "measure"]
+__all__ = ["TIME_LINE", "WARM_UP", "Plan", "Subject", "measure"]
 
 WARM_UP: Final = 3  # frames of each subject before anything is measured; one before every block
 TIME_LINE: Final = 1000.0  # of the camera's frames that is kept [ms]

@@ -10,6 +10,7 @@ import numpy as np
 from argus_edge.errors import shown
 from argus_edge.runtime import html
 from argus_edge.runtime.bench.drawings import scatter, time_line
+from argus_edge.runtime.bench.measure import TIME_LINE
 from argus_edge.runtime.bench.table import Table, comparison_lines, facts, number, stage_table, tables
 from argus_edge.runtime.charts import histogram
 
@@ -68,8 +69,10 @@ def _histograms(subjects: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _time_lines(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    span = min(TIME_LINE, 1e3 * settings["seconds"] / settings["blocks"])  # the first block, if it is shorter
     drawn = [
-        time_line(shown(subject["name"]), result["settings"]["rate"], camera["time_line"])
+        time_line(shown(subject["name"]), settings["rate"], span, camera["time_line"])
         for subject in result["subjects"]
         if (camera := subject["scenarios"].get("camera"))
     ]
