@@ -8,7 +8,7 @@ CPP := $(wildcard runtime/native/*.cpp runtime/native/core/*.[ch]pp tests/native
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test lint format tables clean
 
 install: $(STAMP)
 
@@ -44,6 +44,10 @@ format: $(STAMP)
 	ruff check --fix .
 	ruff format .
 	clang-format -i $(CPP)
+
+# Figures of README and docs from benchmarks/results.
+tables: $(STAMP)
+	python benchmarks/tables.py
 
 clean:
 	rm -rf build demo dist argus_edge/runtime argus_edge/train argus_edge/export runtime/_native* runtime/_openvino_ops*
