@@ -18,7 +18,6 @@ import contextlib
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +39,13 @@ from argus_edge.export.targets import CPU
 from argus_edge.export.trace import trace_module
 from argus_edge.runtime.engines import Engine, default_threads, engine_status, open_engine, openvino_ops
 from argus_edge.runtime.machine import this_machine
+from argus_edge.runtime.timing import engine_run, interleaved, median_ratio, noise
 from argus_edge.spec import ImageSpec
 from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
 from argus_edge.train.model.deformable import Shape, pixel_centres, sample_values
 
 WANTED: Final = 3.0  # times faster
 EQUAL: Final = 1e-5
-WARM_UP: Final = 3  # rounds
 POINTS: Final = 4
 SPREAD: Final = 2.0  # standard deviation of the sampling offsets [cells]
 
@@ -168,22 +167,16 @@ def as_arrays(tensors: Mapping[str, Tensor]) -> Inputs:
 
 def measure(forms: Mapping[str, Opened], rounds: int) -> dict[str, Any]:
     """Times of every form [ms], how much faster the operation is, and how far its answers are off."""
-    times: dict[str, list[float]] = {form: [] for form in forms}
-    for round_ in range(WARM_UP + rounds):
-        for form, (engine, inputs) in forms.items():
-            start = time.perf_counter()
-            engine.run(inputs)
-            if round_ >= WARM_UP:
-                times[form].append(1e3 * (time.perf_counter() - start))
+    times = interleaved({form: engine_run(*each) for form, each in forms.items()}, rounds)
     answers = {}
     for form in (GRIDSAMPLE, OPERATION):
         engine, inputs = forms[form]
         answers[form] = {name: np.array(values) for name, values in engine.run(inputs).items()}
     deviations = compare([answers[GRIDSAMPLE]], [answers[OPERATION]]).values()
-    ratios = np.array(times[GRIDSAMPLE]) / np.array(times[OPERATION])
     return {
         "p50_ms": {form: round(float(np.median(each)), 3) for form, each in times.items()},
-        "times": round(float(np.median(ratios)), 2),
+        "times": round(median_ratio(times[GRIDSAMPLE], times[OPERATION]), 2),
+        "noise": noise(times),
         "error": float(f"{max(d.error for d in deviations):.2g}"),
     }
 
@@ -215,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = (f"{p50[GRIDSAMPLE]:.2f}", f"{p50[OPERATION]:.2f}", f"{row['times']:.2f}", alone)
         table.add_row(name, *shown, f"{row['error']:.1e}")
     if not options.json:
-        Console().print(table)
+        noises = [f"{name}: {row['noise']}" for name, row in rows.items() if row["noise"]]
+        Console().print(table, *noises, sep="\n")
     settings = {"rounds": options.rounds, "threads": options.threads, "openvino": status.version}
     print(json.dumps({"machine": this_machine().to_json(), **settings, "rows": rows}))
     good = (rows[name]["times"] >= WANTED and rows[name]["error"] <= EQUAL for name in CASES)

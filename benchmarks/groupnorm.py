@@ -16,7 +16,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -30,9 +29,9 @@ from rich.table import Table
 from argus_edge.export.groupnorm import NormForm, find_group_norms, spell_group_norms
 from argus_edge.export.rewrite import Replacement, copied, replace_nodes
 from argus_edge.export.trace import trace_module
-from argus_edge.runtime.engines import Engine, available_engines, default_threads, open_engine
+from argus_edge.runtime.engines import available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
-from argus_edge.runtime.timing import interleaved, median_ratio
+from argus_edge.runtime.timing import engine_run, interleaved, median_ratio, noise
 from argus_edge.train.model.build import build_model, variant_named
 
 BARE: Final = "no norm"
@@ -56,10 +55,6 @@ def graphs_of(variant: str, size: int) -> dict[str, onnx.ModelProto]:
         forms[form] = copied(graph)
         spell_group_norms(forms[form], form)
     return forms
-
-
-def _run(engine: Engine, inputs: Mapping[str, Any], _: int) -> None:
-    engine.run(inputs)
 
 
 def costs(times: Mapping[str, Any]) -> dict[str, float]:
@@ -89,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "engine", "form", r"p50 \[ms]", "cost", "error", title=f"spatial prior of {options.variant}"
     )
     found: dict[str, Any] = {}
+    noises: list[str] = []
     for status in available_engines():
         if not status.available:
             continue
@@ -100,11 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 engines[form] = open_engine(
                     status.name, file, threads=options.threads, precision=options.precision
                 )
-            runs = {form: partial(_run, engine, {"image": image}) for form, engine in engines.items()}
+            runs = {form: engine_run(engine, {"image": image}) for form, engine in engines.items()}
             times = interleaved(runs, options.rounds)
             answers = {form: np.array(engine.run({"image": image})["c3"]) for form, engine in engines.items()}
             for engine in engines.values():
                 engine.close()
+        if (noisy := noise(times)) is not None:
+            noises.append(f"{status.name}: {noisy}")
         cost = costs(times)
         rows = {}
         for form, each in times.items():
@@ -117,11 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         found[status.name] = rows
         table.add_section()
     if not options.json:
-        Console().print(table)
+        Console().print(table, *noises, sep="\n")
     settings = {
         name: getattr(options, name) for name in ("variant", "size", "rounds", "threads", "precision")
     }
-    print(json.dumps({"machine": this_machine().to_json(), **settings, "engines": found}))
+    print(json.dumps({"machine": this_machine().to_json(), **settings, "noise": noises, "engines": found}))
     best = {
         name: min(row["cost"] for form, row in rows.items() if form != BARE) for name, rows in found.items()
     }

@@ -2,11 +2,10 @@
 
 The machine's peak is measured through the engines themselves: a large product of matrices with constant
 weights, as MatMul and as Conv, in fp32 and in the int8 that export writes (u8 by s8, Q/DQ), and a copy in
-memory on all cores; the fastest run of each counts. Of
-every graph of the package the operations of its products (two for each multiply-add, by ONNX shape inference)
-and the bytes that have to move at least (weights, inputs, outputs) are counted. Attainable is the greater of
-the time for the operations at the peak of their type and that for the bytes (the roofline: Williams et al.,
-CACM 2009). Everything is run in turn, round after round.
+memory on all cores; the fastest run of each counts. Of every graph of the package the operations of its
+products (two for each multiply-add) and the bytes that have to move at least (weights, inputs, outputs) are
+counted. Attainable is the greater of the time for the operations at the peak of their type and that for the
+bytes (the roofline: Williams et al., CACM 2009). Everything is run in turn, round after round.
 
 Wanted: the int8 backbone of nano at 35 % of the int8 peak or more; where it is below, OpenVINO's own profile
 says what stands in the way. Prints tables, then one JSON line.
@@ -20,10 +19,9 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +40,7 @@ from argus_edge.runtime.engines import Array, Engine, available_engines, default
 from argus_edge.runtime.engines.openvino_engine import create_operation
 from argus_edge.runtime.engines.openvino_ops import replace_samplings
 from argus_edge.runtime.machine import this_machine
-from argus_edge.runtime.timing import Times, interleaved, noise
+from argus_edge.runtime.timing import Times, engine_run, interleaved, noise
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, Precision
 
 PRODUCTS: Final = frozenset({"MatMul", "FullyConnected", "Convolution", "Deconvolution", "GroupConvolution"})
@@ -75,7 +73,7 @@ def products() -> dict[str, tuple[onnx.ModelProto, Array]]:
     return found
 
 
-def copy_run(threads: int) -> partial[None]:
+def copy_run(threads: int) -> Callable[[int], None]:
     """What copies COPIED bytes on so many threads."""
     source, target = np.ones((2, COPIED), np.uint8)
     parts = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
@@ -84,7 +82,7 @@ def copy_run(threads: int) -> partial[None]:
     def run(_: int) -> None:
         list(pool.map(lambda part: np.copyto(part[1], part[0]), parts))
 
-    return partial(run)
+    return run
 
 
 def opened(stack: ExitStack, engine: str, file: Path, threads: int, precision: Precision) -> Engine:
@@ -115,7 +113,7 @@ def measure(package: ModelPackage, engines: Sequence[str], threads: int, rounds:
                 onnx.save(graph, file := Path(folder) / f"{op}.{precision}.onnx")
                 for engine in engines:
                     peak = opened(stack, engine, file, threads, precision)
-                    runs[engine, precision, f"{PEAK}{op}"] = partial(_run, peak, {"x": values})
+                    runs[engine, precision, f"{PEAK}{op}"] = engine_run(peak, {"x": values})
         for engine in engines:
             for precision in (p for p in PRECISIONS if p in package.spec.precisions):
                 stages = {
@@ -123,14 +121,10 @@ def measure(package: ModelPackage, engines: Sequence[str], threads: int, rounds:
                     for name in package.spec.components
                 }
                 for name, inputs in stage_inputs(package, stages).items():
-                    runs[engine, precision, name] = partial(_run, stages[name], inputs)
+                    runs[engine, precision, name] = engine_run(stages[name], inputs)
         named = {"/".join(key): run for key, run in runs.items()}
         times = interleaved(named, rounds)
     return {key: times["/".join(key)] for key in runs}
-
-
-def _run(engine: Engine, inputs: Inputs, _: int) -> None:
-    engine.run(inputs)
 
 
 def judged(

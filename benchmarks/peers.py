@@ -21,7 +21,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,12 +40,13 @@ from argus_edge.export.trace import trace_module
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, Engine, available_engines, default_threads, open_engine
 from argus_edge.runtime.machine import this_machine
-from argus_edge.runtime.timing import Times, interleaved, noise
+from argus_edge.runtime.timing import Times, engine_run, interleaved, noise
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, Precision
 
 WANTED: Final = 2.5  # times as long
 TASKS: Final = ("det", "seg", "depth", "pose", "cls")
 SHARED: Final = "one backbone"
+WIDTH: Final = 120  # of the tables
 SAMPLES: Final = 4  # random images to calibrate on
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8")
 
@@ -99,12 +99,13 @@ def deeplabv3() -> nn.Module:
 def dpt() -> nn.Module:
     from transformers import Dinov2Config, DPTConfig, DPTForDepthEstimation
 
-    backbone = Dinov2Config(
-        hidden_size=384, num_attention_heads=6, num_hidden_layers=12, image_size=322, patch_size=14,
-        out_features=["stage3", "stage6", "stage9", "stage12"], reshape_hidden_states=False,
-    )  # fmt: skip
+    small: dict[str, Any] = {
+        "hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12, "patch_size": 14,
+        "image_size": 322,
+        "out_features": ["stage3", "stage6", "stage9", "stage12"], "reshape_hidden_states": False,
+    }  # fmt: skip
     config = DPTConfig(
-        backbone_config=backbone, neck_hidden_sizes=[48, 96, 192, 384], fusion_hidden_size=64,
+        backbone_config=Dinov2Config(**small), neck_hidden_sizes=[48, 96, 192, 384], fusion_hidden_size=64,
         reassemble_factors=[4, 2, 1, 0.5],
     )  # fmt: skip
     return Chosen(DPTForDepthEstimation(config), lambda net, image: (net(image).predicted_depth,))
@@ -186,12 +187,8 @@ def alone_runs(
         onnx.save(joined, file := folder / f"{task}.onnx")
         names = {value.name for value in joined.graph.input}
         inputs = {name: value for name, value in our_inputs(package).items() if name in names}
-        runs[task] = partial(_run, opened(file), inputs)
+        runs[task] = engine_run(opened(file), inputs)
     return runs
-
-
-def _run(engine: Engine, inputs: Mapping[str, Array], _: int) -> None:
-    engine.run(inputs)
 
 
 def opener(stack: ExitStack, engine: str, precision: Precision, threads: int) -> Open:
@@ -242,7 +239,7 @@ def measure_peers(
             for engine in engines:
                 for precision in package.spec.precisions:
                     network = opener(stack, engine, precision, threads)(files[precision])
-                    runs[f"{name}|{precision}, {engine}"] = partial(_run, network, {IMAGE_TENSOR: image})
+                    runs[f"{name}|{precision}, {engine}"] = engine_run(network, {IMAGE_TENSOR: image})
         times = interleaved(runs, rounds)
     for key, each in times.items():
         name, _, column = key.partition("|")
@@ -321,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_tables(engine: str, shared: Mapping[str, Any], peers: Mapping[str, Any], noisy: str | None) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=WIDTH)
     table = Table("network", r"p50 \[ms]", "times the shared one", title=f"int8 on {engine}")
     for name, row in shared.items():
         table.add_row(name, f"{row['p50_ms']:.1f}", f"{row['times']:.2f}")

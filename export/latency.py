@@ -12,7 +12,7 @@ import onnx
 
 from argus_edge.export.engines import opened
 from argus_edge.runtime.engines import Array
-from argus_edge.runtime.timing import interleaved
+from argus_edge.runtime.timing import engine_run, interleaved
 from argus_edge.spec import Precision
 
 __all__ = ["graph_times"]
@@ -47,6 +47,6 @@ def _medians(
             precision: stack.enter_context(opened(engine, graphs[component], precision, scratch))
             for precision, graphs in variants.items()
         }
-        runs = {str(p): lambda _, graph=graph: graph.run(values) for p, graph in graphs.items()}
+        runs = {str(p): engine_run(graph, values) for p, graph in graphs.items()}
         times = interleaved(runs, ROUNDS)
     return {precision: float(np.median(times[precision])) for precision in variants}

@@ -9,7 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOISY", "Times", "drift", "interleaved", "median_ratio", "noise"]
+from argus_edge.runtime.engines import Array, Engine
+
+__all__ = ["NOISY", "Times", "drift", "engine_run", "interleaved", "median_ratio", "noise"]
 
 WARM_UP: Final = 2  # runs
 NOISY: Final = (
@@ -33,6 +35,11 @@ def interleaved(runs: Mapping[str, Callable[[int], object]], rounds: int) -> dic
             times[name].append((time.perf_counter_ns() - start) / 1e6)
         names.append(names.pop(0))
     return {name: np.array(each[WARM_UP:]) for name, each in times.items()}
+
+
+def engine_run(engine: Engine, inputs: Mapping[str, Array]) -> Callable[[int], object]:
+    """An engine on the same inputs every time, as `interleaved` takes it."""
+    return lambda _: engine.run(inputs)
 
 
 def median_ratio(times: Times, reference: Times) -> float:

@@ -45,7 +45,8 @@ def test_only_what_is_marked_is_replaced(tables: ModuleType, tmp_path: Path) -> 
     text = "before\n<!-- table: peak -->\nold\n<!-- end of table -->\nafter <!-- end of table -->\n"
     assert tables.filled(text, tmp_path) == (
         "before\n<!-- table: peak -->\n| what | peak |\n|---|---:|\n"
-        "| matrix product, int8, OpenVINO | 250 GFLOP/s |\n| copy in memory, read and written | 10.0 GB/s |\n\n"
+        "| matrix product, int8, OpenVINO | 250 GFLOP/s |\n"
+        "| copy in memory, read and written | 10.0 GB/s |\n\n"
         "CPU, 2 of 2 cores (avx2), OpenVINO 1, medians of 9 rounds in turn.\n"
         "<!-- end of table -->\nafter <!-- end of table -->\n"
     )
