@@ -74,25 +74,25 @@ def dinov2() -> nn.Module:
 
 
 def ssdlite() -> nn.Module:
-    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+    from torchvision.models import detection  # type: ignore[import-untyped]
 
     def boxes(net: Any, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(net.head(list(net.backbone(image).values())).values())
 
-    return Chosen(ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None), boxes)
+    return Chosen(detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None), boxes)
 
 
 def lraspp() -> nn.Module:
-    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+    from torchvision.models import segmentation  # type: ignore[import-untyped]
 
-    network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)
+    network = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)
     return Chosen(network, lambda net, image: (net(image)["out"],))
 
 
 def deeplabv3() -> nn.Module:
-    from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+    from torchvision.models import segmentation  # type: ignore[import-untyped]
 
-    network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
+    network = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
     return Chosen(network, lambda net, image: (net(image)["out"],))
 
 

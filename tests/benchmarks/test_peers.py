@@ -36,14 +36,14 @@ class Counted:
 def test_both_ways_give_the_same_answers(
     peers: ModuleType, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
-    tasks, together, alone = ("det", "seg", "depth"), [], []
+    tasks = ("det", "seg", "depth")
+    alone: list[dict[str, Array]] = []
     with ExitStack() as stack:
         opened = peers.opener(stack, "onnxruntime", "fp32", 1)
         answers: list[dict[str, Array]] = []
         peers.shared_run(tiny_package, tasks, "fp32", lambda file: Counted(opened(file), answers))(0)
         together = answers[1:]
         assert answers[0].keys() == {"f0", "f1", "f2", "f3"}  # the backbone, once
-        answers = alone
         runs = peers.alone_runs(
             tiny_package, tasks, "fp32", lambda file: Counted(opened(file), alone), tmp_path
         )

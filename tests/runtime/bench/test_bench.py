@@ -105,16 +105,22 @@ def test_page_escapes_what_comes_from_outside(measured: Path) -> None:
     assert "\x1b" not in text
 
 
+def with_report(package: ModelPackage, path: Path, report: dict[str, Any]) -> str:
+    """A copy of the package whose report is another; its path."""
+    shutil.copytree(package.path, path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["additional_metadata"]["argus"]["report"] = report
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return str(path)
+
+
 def test_accuracy_of_the_package_is_drawn_against_latency(
     tiny_package: ModelPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "judged.argus"
-    shutil.copytree(tiny_package.path, path)
-    manifest = json.loads((path / "manifest.json").read_text())
     row = {"engine": "onnxruntime", "figure": "mIoU", "fp32": 0.51, "value": 0.5}
-    manifest["additional_metadata"]["argus"]["report"] = {"gate": {"int8": {"tasks": {"seg": row}}}}
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    run([str(path), *QUICK, "--scenarios", "SingleStream", "--no-start", "--json"])
+    report = {"gate": {"int8": {"tasks": {"seg": row}}}}
+    path = with_report(tiny_package, tmp_path / "judged.argus", report)
+    run([path, *QUICK, "--scenarios", "SingleStream", "--no-start", "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result["subjects"][0]["accuracy"] == {"seg": {"figure": "mIoU", "value": 0.51}}
     assert "seg: mIoU, by p50 of whole frames [ms]" in render(result)
@@ -147,12 +153,8 @@ def test_only_a_missing_engine_is_an_error(tiny_package: ModelPackage) -> None:
 def test_package_of_another_machines_engine_runs_and_says_on_what(
     tiny_package: ModelPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "orin.argus"
-    shutil.copytree(tiny_package.path, path)
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["additional_metadata"]["argus"]["report"] = {"target": "tensorrt"}
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    assert run([str(path), "--seconds", "0.1", "--scenarios", "SingleStream", "--no-start"]) == 0
+    path = with_report(tiny_package, tmp_path / "orin.argus", {"target": "tensorrt"})
+    assert run([path, "--seconds", "0.1", "--scenarios", "SingleStream", "--no-start"]) == 0
     assert re.search(r"passed over +tensorrt: tensorrt is not installed", capsys.readouterr().out)
 
 
