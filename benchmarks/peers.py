@@ -83,14 +83,14 @@ def ssdlite() -> nn.Module:
 
 
 def lraspp() -> nn.Module:
-    from torchvision.models import segmentation  # type: ignore[import-untyped]
+    from torchvision.models import segmentation
 
     network = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)
     return Chosen(network, lambda net, image: (net(image)["out"],))
 
 
 def deeplabv3() -> nn.Module:
-    from torchvision.models import segmentation  # type: ignore[import-untyped]
+    from torchvision.models import segmentation
 
     network = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
     return Chosen(network, lambda net, image: (net(image)["out"],))
