@@ -55,7 +55,7 @@ class SystemClock:
 class Shot:
     """One frame on the time line of a block."""
 
-    captured: float  # [ms] since the block began
+    captured: float  # [ms] since the first one was
     begun: float
     stages: Timings
 
@@ -114,9 +114,16 @@ def _take(block: Block, run: Callable[[], Timings]) -> None:
 
 def _camera(block: Block, run: Callable[[], Timings], seconds: float, rate: float, clock: Clock) -> None:
     """The newest frame is taken when the runtime is free; those before it are dropped."""
+    start = clock.now()
+    run()  # not counted: the frames that are find the runtime as busy as it is in the long run
+
+    def newest() -> int:
+        return math.floor((clock.now() - start) * rate + 1e-9)
+
+    first = tick = max(1, newest())
     offered = max(1, math.ceil(seconds * rate - 1e-9))
-    start, tick = clock.now(), 0
-    while tick < offered:
+    origin = start + first / rate
+    while tick < first + offered:
         captured = start + tick / rate
         if (wait := captured - clock.now()) > 0:
             clock.sleep(wait)
@@ -125,7 +132,6 @@ def _camera(block: Block, run: Callable[[], Timings], seconds: float, rate: floa
         done = clock.now()
         block.latencies.append(1e3 * (done - begun))
         block.ages.append(1e3 * (done - captured))
-        block.shots.append(Shot(1e3 * (captured - start), 1e3 * (begun - start), block.stages[-1]))
-        newest = math.floor((done - start) * rate + 1e-9)
-        tick = max(tick + 1, newest)
+        block.shots.append(Shot(1e3 * (captured - origin), 1e3 * (begun - origin), block.stages[-1]))
+        tick = max(tick + 1, newest())
     block.dropped = offered - block.frames

@@ -72,12 +72,14 @@ def test_camera_waits_for_frames_that_come_in_time() -> None:
 
 
 def test_camera_drops_what_the_runtime_is_too_busy_for() -> None:
-    """Frames every 100 ms, 250 ms each: at 250 ms the newest is that of 200 ms, at 500 ms that of 500 ms."""
+    """Frames every 100 ms, 250 ms each, the first of them uncounted: at 250 ms the newest is that of 200 ms,
+    at 500 ms that of 500 ms.
+    """
     clock = Simulated()
     block = run_block("camera", clock.runs(0.25), 1.0, 10, clock)
-    assert [shot.captured for shot in block.shots] == pytest.approx([0, 200, 500, 700])
-    assert [shot.begun for shot in block.shots] == pytest.approx([0, 250, 500, 750])
-    assert block.ages == pytest.approx([250, 300, 250, 300])
+    assert [shot.captured for shot in block.shots] == pytest.approx([0, 300, 500, 800])
+    assert [shot.begun for shot in block.shots] == pytest.approx([50, 300, 550, 800])
+    assert block.ages == pytest.approx([300, 250, 300, 250])
     assert block.latencies == pytest.approx([250] * 4)
     assert (block.frames, block.dropped) == (4, 6)
 
