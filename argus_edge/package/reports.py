@@ -26,12 +26,14 @@ def parity_rows(report: Mapping[str, JsonValue]) -> Iterator[ParityRow]:
 
 
 def accuracy_rows(report: Mapping[str, JsonValue]) -> Iterator[AccuracyRow]:
-    """(precision, engine, task, figure, value) of what the gate measured, fp32 among the precisions."""
+    """(precision, engine, task, figure, value) of the tasks whose metric the gate took, fp32 among them."""
     for precision, found in _items(report.get("gate")):
         for task, row in _items(found.get("tasks") if isinstance(found, dict) else None):
-            for measured, key in (("fp32", "fp32"), (precision, "value")):
-                if isinstance(row, dict) and (value := _number(row.get(key))) is not None:
-                    yield measured, _text(row.get("engine")), task, _text(row.get("figure")), value
+            if isinstance(row, dict):
+                values = {"fp32": _number(row.get("fp32")), precision: _number(row.get("value"))}
+                for measured, value in values.items():
+                    if value is not None and None not in values.values():
+                        yield measured, _text(row.get("engine")), task, _text(row.get("figure")), value
 
 
 def gate_lines(report: Mapping[str, JsonValue]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +37,8 @@ def bench_images(package: ModelPackage, source: str | None, seed: int) -> tuple[
         return source, images
     golden = package.golden()
     if golden is not None:
+        import cv2
+
         return "the package's recorded input", [cv2.resize(golden.image[0], FRAME).astype(np.uint8)]
     random = np.random.default_rng(seed)
     width, height = FRAME

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argus_edge.package import failure_lines, gate_lines, parity_rows
+from argus_edge.package import accuracy_rows, failure_lines, gate_lines, parity_rows
 
 ROW = {
     "figure": "AP",
@@ -43,12 +43,21 @@ def test_losses_layers_and_times_are_told() -> None:
     assert list(failure_lines(REPORT)) == ["fp16: too far", "two?lines"]  # type: ignore[arg-type]
 
 
+def test_figures_are_those_of_metrics_alone() -> None:
+    """seg has none in fp32: what it was judged by is a share of equal pixels."""
+    assert list(accuracy_rows(REPORT)) == [  # type: ignore[arg-type]
+        ("fp32", "openvino", "det", "AP", 0.3),
+        ("int8", "openvino", "det", "AP", 0.299),
+    ]
+
+
 @pytest.mark.parametrize(
     "odd", [None, 3, "x", [], [1, {}], {"int8": 3}, {"int8": {"tasks": [1]}}, {"a": {"b": {}}}]
 )
 def test_what_has_another_form_is_passed_over(odd: Any) -> None:
     report = {"parity": odd, "gate": odd, "choice": odd, "failures": odd}
     assert not list(parity_rows(report))
+    assert not list(accuracy_rows(report))
     assert all(isinstance(line, str) for line in (*gate_lines(report), *failure_lines(report)))
     odd_rows: Any = {"gate": {"int8": {"tasks": {"det": odd}, "returned_to_float": odd, "time_ratio": odd}}}
     assert all(isinstance(line, str) for line in gate_lines(odd_rows))
