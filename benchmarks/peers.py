@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from argus_edge.command import name_list, positive_number, run_command
-from argus_edge.errors import InputError
+from argus_edge.errors import EngineError, InputError
 from argus_edge.export.fuse import fuse
 from argus_edge.export.precision import to_int8
 from argus_edge.export.targets import CPU
@@ -218,33 +218,35 @@ def measure_peers(
     threads: int,
     rounds: int,
     folder: Path,
-) -> tuple[dict[str, dict[str, Any]], dict[str, Times]]:
-    """Name -> input, parameters and median times; ours first. And all times."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, Times], list[str]]:
+    """Name -> input, parameters and median times, ours first; all times; what an engine could not load."""
     ours = f"{package.spec.name}: {', '.join(tasks)}"
-    side, first = package.spec.input.height, package.spec.precisions[0]
-    found: dict[str, dict[str, Any]] = {
-        ours: {"input": side, "parameters_m": _parameters(package, tasks, first)}
-    }
+    parameters = _parameters(package, tasks, package.spec.precisions[0])
+    found = {ours: {"input": package.spec.input.height, "parameters_m": parameters, "p50_ms": {}}}
     runs: dict[str, Run] = {}
+    failures = []
     with ExitStack() as stack:
-        for engine in engines:
-            for precision in package.spec.precisions:
-                opened = opener(stack, engine, precision, threads)
-                column = f"{precision}, {engine}"
-                runs[f"{ours}|{column}"] = shared_run(package, tasks, precision, opened)
-        for name, (pixels, _) in PEERS.items():
+        columns = {
+            f"{precision}, {engine}": (precision, opener(stack, engine, precision, threads))
+            for engine in engines
+            for precision in PRECISIONS
+        }
+        for column, (precision, opened) in columns.items():
+            runs[f"{ours}|{column}"] = shared_run(package, tasks, precision, opened)
+        for name, (side, _) in PEERS.items():
             files, parameters = peer_graphs(name, folder)
-            found[name] = {"input": pixels, "parameters_m": parameters}
-            image = np.random.default_rng(0).normal(size=(1, 3, pixels, pixels)).astype(np.float32)
-            for engine in engines:
-                for precision in package.spec.precisions:
-                    network = opener(stack, engine, precision, threads)(files[precision])
-                    runs[f"{name}|{precision}, {engine}"] = engine_run(network, {IMAGE_TENSOR: image})
+            found[name] = {"input": side, "parameters_m": parameters, "p50_ms": {}}
+            image = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)
+            for column, (precision, opened) in columns.items():
+                try:
+                    runs[f"{name}|{column}"] = engine_run(opened(files[precision]), {IMAGE_TENSOR: image})
+                except EngineError as error:  # noqa: PERF203 - loading takes seconds
+                    failures.append(str(error))
         times = interleaved(runs, rounds)
     for key, each in times.items():
         name, _, column = key.partition("|")
-        found[name].setdefault("p50_ms", {})[column] = round(float(np.median(each)), 2)
-    return found, times
+        found[name]["p50_ms"][column] = round(float(np.median(each)), 2)
+    return found, times, failures
 
 
 def _parameters(package: ModelPackage, tasks: Sequence[str], precision: Precision) -> float:
@@ -296,12 +298,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.graphs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        peers, more = measure_peers(
+        peers, more, failures = measure_peers(
             package, options.tasks, list(engines), options.threads, options.rounds, folder
         )
     noisy = noise({**times, **more})
     if not options.json:
-        print_tables(engine, shared, peers, noisy)
+        print_tables(engine, shared, peers, [*failures, *([noisy] if noisy else [])])
     found = {
         "machine": this_machine().to_json(),
         "package": {"name": package.spec.name, "sha256": package.sha256},
@@ -312,12 +314,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "noise": [noisy] if noisy else [],
         "shared": {"engine": engine, "precision": "int8", "networks": shared},
         "peers": peers,
+        "failures": failures,
     }
     print(json.dumps(found))
     return 0 if shared[f"{len(options.tasks)} networks"]["times"] >= WANTED else 1
 
 
-def print_tables(engine: str, shared: Mapping[str, Any], peers: Mapping[str, Any], noisy: str | None) -> None:
+def print_tables(
+    engine: str, shared: Mapping[str, Any], peers: Mapping[str, Any], notes: Sequence[str]
+) -> None:
     console = Console(highlight=False, width=WIDTH)
     table = Table("network", r"p50 \[ms]", "times the shared one", title=f"int8 on {engine}")
     for name, row in shared.items():
@@ -326,11 +331,11 @@ def print_tables(engine: str, shared: Mapping[str, Any], peers: Mapping[str, Any
     columns = list(next(iter(peers.values()))["p50_ms"])
     table = Table("network", r"input \[px]", "parameters [M]", *(f"{column} \\[ms]" for column in columns))
     for name, row in peers.items():
-        numbers = (f"{row['p50_ms'][column]:.1f}" for column in columns)
+        numbers = (f"{ms:.1f}" if (ms := row["p50_ms"].get(column)) else "-" for column in columns)
         table.add_row(name, str(row["input"]), f"{row['parameters_m']:.1f}", *numbers)
     console.print(table)
-    if noisy:
-        console.print(noisy, markup=False)
+    for line in notes:
+        console.print(line, markup=False)
 
 
 if __name__ == "__main__":

@@ -77,14 +77,16 @@ def shared(results: Path) -> str:
 
 
 def peers(results: Path) -> str:
-    """Other networks in the same run, from benchmarks/peers.py."""
+    """Other networks in the same run, from benchmarks/peers.py; "-" where an engine could not load one."""
     found = read(results / "peers.json")
-    rows = [
-        [name, row["input"], f"{row['parameters_m']:.1f}", *(f"{ms:.0f}" for ms in row["p50_ms"].values())]
-        for name, row in found["peers"].items()
-    ]
-    columns = next(iter(found["peers"].values()))["p50_ms"]
-    return markdown(["network", "input [px]", "parameters [M]", *columns], rows, text=2) + described(found)
+    columns = list(next(iter(found["peers"].values()))["p50_ms"])
+    rows = []
+    for name, row in found["peers"].items():
+        times = (f"{ms:.0f}" if (ms := row["p50_ms"].get(column)) else "-" for column in columns)
+        rows.append([name, str(row["input"]), f"{row['parameters_m']:.1f}", *times])
+    titles = [f"{p}, {ENGINES[engine]} [ms]" for p, engine in (column.split(", ") for column in columns)]
+    failures = "".join(f"\n{line}\n" for line in found["failures"])
+    return markdown(["network", "input [px]", "parameters [M]", *titles], rows) + described(found) + failures
 
 
 def limits(results: Path) -> str:
