@@ -235,20 +235,3 @@ def forget_own_tasks() -> Iterator[Callable[[], None]]:
 
     yield forget
     forget()
-
-
-@pytest.fixture(scope="session")
-def script() -> Callable[[str], ModuleType]:
-    """Gives the script benchmarks/NAME.py as a module."""
-
-    def load(name: str) -> ModuleType:
-        file = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where dataclasses look for it
-        spec.loader.exec_module(module)
-        return module
-
-    return load

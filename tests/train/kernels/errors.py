@@ -1,6 +1,6 @@
 """How far the kernels are from torch in float64, case by case; as a program, in Triton's interpreter.
 
-    TRITON_INTERPRET=1 python errors.py    # one JSON object: case -> error, as a share of the greatest value
+TRITON_INTERPRET=1 python errors.py    # one JSON object: case -> error, as a share of the greatest value
 """
 
 from __future__ import annotations
