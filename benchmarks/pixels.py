@@ -3,8 +3,8 @@
 First each piece by itself, at two sizes of image: the network's input from RGB, BGR, NV12 and YUYV, against
 OpenCV's conversion and its INTER_AREA, the one of its filters that looks at every pixel as well when an image
 shrinks; then masks, panoptic merge and normals of twenty discs, against the references of the tests. Both
-forms run in turn, round after round, so that a drifting machine cancels; `times` is the median over the
-rounds of the other's time by ours.
+forms run on one thread, whose own time counts, in turn, round after round, so that a drifting machine
+cancels; `times` is the median over the rounds of the other's time by ours.
 Then whole frames of a package, from scenes.mp4 as they are and at 1920 x 1080: the share of preprocessing and
 of the making of results. Wanted: at most 8 %. Prints two tables, then one JSON line.
 
@@ -123,10 +123,10 @@ def measure(pair: Pair, rounds: int) -> dict[str, float]:
     times: tuple[list[float], list[float]] = ([], [])
     for round_ in range(WARM_UP + rounds):
         for run, taken in zip(pair, times, strict=True):
-            start = time.perf_counter()
+            start = time.thread_time()
             run()
             if round_ >= WARM_UP:
-                taken.append(1e3 * (time.perf_counter() - start))
+                taken.append(1e3 * (time.thread_time() - start))
     ours, other = map(np.array, times)
     return {
         "ours_ms": round(float(np.median(ours)), 3),
