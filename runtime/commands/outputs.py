@@ -36,7 +36,10 @@ class RunFolder:
     def __init__(self, path: Path, source: Source, coco: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._path = path
         self._single = source.kind == "image"
-        self._rate = source.frame_rate or (LIVE_RATE if source.kind in ("camera", "stream") else FOLDER_RATE)
+        self._live = source.kind in ("camera", "stream")
+        self._rate = source.frame_rate or (LIVE_RATE if self._live else FOLDER_RATE)
+        self._last_time: float | None = None
+        self._due = 1.0  # frames of the video
         self._sampler = FrameSampler(source.count)
         self._video: Any = None
         self._video_size = 0, 0
@@ -78,7 +81,7 @@ class RunFolder:
             captions, pictures = zip(*draw_apart(source_frame.image, frame, min_score=0), strict=True)
             self._save("contact-sheet.png", contact_sheet(pictures, captions))
         else:
-            self._write_video(annotated)
+            self._write_video(annotated, self._copies(source_frame.time))
             seconds = "" if source_frame.time is None else f"  {source_frame.time:.2f} s"
             self._sampler.add(f"{source_frame.name}{seconds}", annotated)
 
@@ -94,7 +97,20 @@ class RunFolder:
         self.files.append(self._path / name)
         save_image(self.files[-1], picture)
 
-    def _write_video(self, annotated: NDArray[np.uint8]) -> None:
+    def _copies(self, time: float | None) -> int:
+        """How often a frame is written: live, as many times as the video needs to last as long as what it
+        shows, where a gap counts for a second at most.
+        """
+        if not self._live or time is None:
+            return 1
+        if self._last_time is not None:
+            self._due += min(time - self._last_time, 1.0) * self._rate
+        self._last_time = time
+        copies = int(self._due)
+        self._due -= copies
+        return copies
+
+    def _write_video(self, annotated: NDArray[np.uint8], copies: int) -> None:
         import cv2
 
         if self._video is None:
@@ -110,7 +126,9 @@ class RunFolder:
                 raise InputError(
                     f"{path}: this OpenCV build cannot write an MP4 video of {width} x {height} px"
                 )
-        self._video.write(cv2.cvtColor(_letterboxed(annotated, self._video_size), cv2.COLOR_RGB2BGR))
+        picture = cv2.cvtColor(_letterboxed(annotated, self._video_size), cv2.COLOR_RGB2BGR)
+        for _ in range(copies):
+            self._video.write(picture)
 
 
 def result_line(source_frame: SourceFrame, frame: Frame) -> str:

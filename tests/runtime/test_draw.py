@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -304,6 +306,23 @@ def test_what_is_not_seen_of_a_person_is_not_drawn() -> None:
     changed = _changed(image, draw(image, _frame(image, pose=one_leg)))
     assert not changed[140:, 170:].any()
     assert changed[140:, :150].any()
+
+
+def test_tracks_are_numbered_once() -> None:
+    image = _grey(240, 320)
+    boxes = _detections((100, 60, 200, 200))
+    tracked = replace(boxes, track_ids=np.array([4711]))
+    plain, numbered = (_changed(image, draw(image, _frame(image, det=det))) for det in (boxes, tracked))
+    assert np.count_nonzero(numbered[:60]) > np.count_nonzero(plain[:60])  # a wider label
+    np.testing.assert_array_equal(numbered[70:], plain[70:])
+
+    person = replace(_person(), boxes=np.array([[20, 100, 60, 200]], np.float32), track_ids=np.array([4711]))
+    alone = _changed(draw(image, _frame(image, pose=_person())), draw(image, _frame(image, pose=person)))
+    assert alone[60:100, 20:60].any()
+    alone[60:100, 20:90] = False
+    assert not alone.any()
+    beside = [draw(image, _frame(image, det=tracked, pose=pose)) for pose in (_person(), person)]
+    np.testing.assert_array_equal(*beside)
 
 
 def test_a_person_far_outside_the_picture_does_no_harm() -> None:
