@@ -321,8 +321,8 @@ def test_tracks_are_numbered_once() -> None:
     assert alone[60:100, 20:60].any()
     alone[60:100, 20:90] = False
     assert not alone.any()
-    beside = [draw(image, _frame(image, det=tracked, pose=pose)) for pose in (_person(), person)]
-    np.testing.assert_array_equal(*beside)
+    beside, twice = (draw(image, _frame(image, det=tracked, pose=pose)) for pose in (_person(), person))
+    np.testing.assert_array_equal(beside, twice)
 
 
 def test_a_person_far_outside_the_picture_does_no_harm() -> None:

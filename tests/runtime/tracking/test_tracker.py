@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -29,7 +29,7 @@ def _square(x: float, y: float, side: float = 20) -> Row:
     return x - side / 2, y - side / 2, x + side / 2, y + side / 2
 
 
-def _det(boxes: Sequence[Row], scores: Sequence[float] | float = 0.9, classes: Any = PERSON) -> Detections:
+def _det(boxes: Any, scores: Any = 0.9, classes: Any = PERSON) -> Detections:
     count = len(boxes)
     return Detections(
         np.array(boxes, np.float32).reshape(count, 4),
@@ -237,10 +237,8 @@ def test_in_a_frame_no_two_have_one_number(
     for wait, found in frames:
         time += wait
         table = np.array(found, np.float64).reshape(-1, 6)
-        boxes = np.concatenate(
-            [np.minimum(table[:, :2], table[:, 2:4]), np.maximum(table[:, :2], table[:, 2:4])], 1
-        )
-        det = _det([tuple(row) for row in boxes], table[:, 4], table[:, 5])  # type: ignore[misc, arg-type]
+        corners = np.sort(table[:, :4].reshape(-1, 2, 2), axis=1)
+        det = _det(corners.reshape(-1, 4), table[:, 4], table[:, 5])
         ids = _ids(tracker(_frame(det=det), time))
         assert len(set(ids)) == len(ids) <= len(found)
         assert all(number >= 1 for number in ids)
