@@ -11,6 +11,7 @@ import numpy as np
 
 from argus_edge.export.components import CROP_BACKBONE
 from argus_edge.runtime.engines import Array
+from argus_edge.runtime.numerics import sqnr_db
 from argus_edge.spec import BACKBONE, JsonValue, Precision
 from argus_edge.train.model.decoders.masks import STEEPNESS
 
@@ -119,10 +120,8 @@ def _deviation(references: Sequence[Array], actuals: Sequence[Array]) -> Deviati
     if not np.isfinite(difference).all():
         return Deviation(math.inf, None)
     largest = float(np.abs(reference).max(initial=0.0))
-    noise, signal = float(np.sum(difference**2)), float(np.sum(reference.astype(np.float64) ** 2))
-    sqnr = 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
     worst = float(np.abs(difference).max(initial=0.0))
-    return Deviation(worst / max(largest, 1e-12), sqnr, worst)
+    return Deviation(worst / max(largest, 1e-12), sqnr_db(reference, actual), worst)
 
 
 def without_edges(reference: Mapping[str, Array], actual: Mapping[str, Array]) -> Mapping[str, Array]:

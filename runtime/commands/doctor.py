@@ -3,7 +3,8 @@
     argus-doctor                  # versions, CPU, engines and why the others are missing
     argus-doctor nano.argus       # the same, and how near every engine comes to its recorded answers
 
-Nothing is changed and nothing leaves the machine.
+Nothing is changed and nothing leaves the machine. Exit code 0: model packages can be run here; 1: they cannot,
+for want of an engine or of the extension; 2: the package is unsound, or an engine fails on it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     facts = examine(arguments.package)
     print(json.dumps(facts, indent=2) if arguments.json else _page(facts))
-    return 0
+    return 0 if facts["ready"] else 1
 
 
 def examine(package: Path | None) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def examine(package: Path | None) -> dict[str, Any]:
         "libraries": {name: version for name in LIBRARIES if (version := installed_version(name))},
         "engines": [asdict(status) for status in available_engines()],
     }
+    facts["ready"] = facts["extension"] == "loads" and any(each["available"] for each in facts["engines"])
     if package is not None:
         facts["package"] = _examine_package(ModelPackage.open(package), facts["engines"])
     return facts
@@ -94,6 +96,7 @@ def _page(facts: dict[str, Any]) -> str:
         lines.append(f"  {engine['name']:<12} {state}")
         if engine["note"]:
             lines.append(f"  {'':<12} {engine['note']}")
+    lines.append(f"ready        {'yes' if facts['ready'] else 'no'}")
     if "package" in facts:
         package = facts["package"]
         lines += [

@@ -6,6 +6,7 @@ Engines are built where they run, once, and kept (`plan_cache`).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,14 @@ class TensorRTEngine:
 
     What a backbone gives stays on the device (see `Engine.run`), other outputs are the engine's own pinned
     memory. Building takes minutes, and is told, with the reason, as a warning of this module's logger.
+
+    Attributes:
+        build_seconds: what building took; None when the engine was there already.
+        plan_bytes: size of the built engine.
     """
+
+    build_seconds: float | None = None
+    plan_bytes: int = 0
 
     def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
         del threads  # of the CPU
@@ -143,13 +151,16 @@ class TensorRTEngine:
             _log.warning(
                 "%s: building its TensorRT engine, which takes minutes: %s", self._model_file, reason
             )
+            start = time.perf_counter()
             plan = build_engine(self._model_file, precision, options, cache.timing_file(identity))
+            self.build_seconds = round(time.perf_counter() - start, 2)
             engine = self._deserialize(plan, options)
             if engine is None:
                 raise EngineError(
                     f"{self._model_file}: TensorRT cannot load what it built: {self._logger.last()}"
                 )
             cache.store(identity, plan)
+        self.plan_bytes = len(plan or b"")
         return engine
 
     def _deserialize(self, plan: bytes, options: BuildOptions) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,8 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Modul
     for name in _loaded():
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(FAKES)
-    monkeypatch.setenv("PYTHONPATH", str(FAKES))
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), *([known] if known else [])]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield importlib.import_module("cuda.bindings.runtime")
     for name in _loaded():

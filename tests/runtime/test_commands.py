@@ -335,6 +335,7 @@ def test_the_doctor_tells_what_there_is(tmp_path: Path, tiny_package: ModelPacka
     assert [engine["name"] for engine in facts["engines"]] == list(ENGINES)
     assert all(engine["available"] or engine["reason"] for engine in facts["engines"])
     assert facts["extension"] == "loads"
+    assert facts["ready"] is True
     for errors in facts["package"]["golden_errors"].values():
         assert max(errors.values()) <= 1e-5
 
@@ -346,6 +347,23 @@ def test_the_doctor_tells_what_there_is(tmp_path: Path, tiny_package: ModelPacka
         "tensorrt     missing: tensorrt is not installed",
     ):
         assert told in page.stdout
+
+
+NO_ENGINE = """
+import sys
+for name in ("tensorrt", "openvino", "onnxruntime"):
+    sys.modules[name] = None  # as if they were not installed
+from argus_edge.runtime.commands.doctor import run
+sys.exit(run(["--json"]))
+"""
+
+
+def test_the_doctor_exits_with_1_where_nothing_can_run() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_ENGINE], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["ready"] is False
+    assert not any(engine["available"] for engine in facts["engines"])
 
 
 def test_the_doctor_names_a_broken_package(tmp_path: Path, tiny_package: ModelPackage) -> None:

@@ -309,3 +309,7 @@ def _print(options: argparse.Namespace, measurements: Sequence[Measurement]) -> 
 
 def _note(text: str) -> None:
     print(f"argus-eval: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
 An engine is the ONNX file itself, which ONNX Runtime computes. A call that TensorRT does not have, or has in
 another place, raises; what TensorRT would refuse, it refuses. The environment says which version it is
 (FAKE_TENSORRT_VERSION), how many DLA cores there are (FAKE_TENSORRT_DLA), and what goes wrong
-(FAKE_TENSORRT_FAULT: crash, no-engine, no-context).
+(FAKE_TENSORRT_FAULT: crash, crash-when-loaded, no-engine, no-context).
 """
 
 from __future__ import annotations
@@ -321,6 +321,8 @@ class Runtime:
         self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        if _fault() == "crash-when-loaded":
+            os.kill(os.getpid(), signal.SIGSEGV)
         head, _, rest = bytes(serialized_engine).removeprefix(_MAGIC).partition(b"\n")
         try:
             facts = json.loads(head)
