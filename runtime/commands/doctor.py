@@ -3,8 +3,8 @@
     argus-doctor                  # versions, CPU, engines and why the others are missing
     argus-doctor nano.argus       # the same, and how near every engine comes to its recorded answers
 
-Nothing is changed and nothing leaves the machine. Exit code 0: model packages can be run here; 1: they cannot,
-for want of an engine or of the extension; 2: the package is unsound, or an engine fails on it.
+Nothing is changed and nothing leaves the machine. Exit code 0: model packages can be run here; 1: they
+cannot, for want of an engine or of the extension; 2: the package is unsound, or an engine fails on it.
 """
 
 from __future__ import annotations
