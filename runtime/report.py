@@ -85,7 +85,7 @@ class LatencyTable:
             "|---|---:|---:|---:|---:|",
             *rows,
             "",
-            "One frame at a time. `total` is one call of the runtime, from image in memory to results; "
-            "`read` and `write` (decoding the source, drawing, encoding) are outside it.",
+            "`total` is from an image in memory to its results. Frames are read, run and written at the same "
+            "time: `wait` is for the frames before, and `write` (drawing, encoding) is outside of `total`.",
         ]
         return "\n".join(lines) + "\n"

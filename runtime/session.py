@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -201,7 +201,7 @@ class Runtime:
         self,
         source: Source | str | Path | int | Iterable[NDArray[np.uint8]],
         overflow: Overflow | None = None,
-    ) -> Iterator[tuple[SourceFrame, Frame]]:
+    ) -> Generator[tuple[SourceFrame, Frame], None, None]:
         """Run a source to its end: frames are read, run and given out at the same time.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -34,7 +34,7 @@ def stream_frames(
     source: Source | str | Path | int | Iterable[NDArray[np.uint8]],
     overflow: Overflow | None,
     timeout: float,
-) -> Iterator[tuple[SourceFrame, Frame]]:
+) -> Generator[tuple[SourceFrame, Frame], None, None]:
     """Give each frame that was run with its results, in order. See `Runtime.stream`."""
     opened = source if isinstance(source, Source) else open_source(source)
     live = opened.kind in _LIVE

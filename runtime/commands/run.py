@@ -14,8 +14,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -98,6 +98,9 @@ def run(argv: Sequence[str]) -> int:
                 threads=arguments.threads,
                 score_threshold=_least_score(arguments),
                 size=arguments.size,
+                rates=arguments.rate,
+                priorities={task: int(value) for task, value in (arguments.priority or {}).items()},
+                deadline_ms=arguments.deadline,
             )
         )
         coco = object_classes(runtime.package.spec, runtime.tasks) if arguments.coco else None
@@ -107,7 +110,9 @@ def run(argv: Sequence[str]) -> int:
         finally:
             if folder is not None:
                 folder.write_text("latency.md", _latency_page(counts, runtime, arguments.source))
-    summary = _summary(counts, runtime, arguments.source, folder)
+            if arguments.profile is not None:
+                runtime.trace(arguments.profile)
+        summary = _summary(counts, runtime, arguments.source, folder)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -131,9 +136,9 @@ def _run_frames(
         frame_at_hand = stack.enter_context(ending_between_frames())
         # Lines of results on stdout are progress enough.
         step = None if to_stdout else stack.enter_context(progress("frames", count))
-        for item, read_ms in islice(_timed(source), arguments.max_frames):
+        frames = stack.enter_context(closing(runtime.stream(source)))
+        for item, frame in islice(frames, arguments.max_frames):
             with frame_at_hand():
-                frame = runtime(item.image)
                 if tracker is not None:
                     frame = _tracked(tracker, frame, item)
                 start = time.perf_counter()
@@ -144,7 +149,7 @@ def _run_frames(
                 if folder is not None:
                     folder.add(item, frame, annotated)
                 write_ms = (time.perf_counter() - start) * 1e3
-                counts.latency.add({"read": read_ms, **frame.timings, "write": write_ms})
+                counts.latency.add({**frame.timings, "write": write_ms})
                 counts.frames += 1
                 counts.seconds = time.perf_counter() - begin
                 if step is not None:
@@ -164,14 +169,6 @@ def _tracked(tracker: Tracker, frame: Frame, item: SourceFrame) -> Frame:
     start = time.perf_counter()
     frame = tracker(frame, item.capture_time if item.time is None else item.time)
     return replace(frame, timings={**frame.timings, "track": (time.perf_counter() - start) * 1e3})
-
-
-def _timed(source: Source) -> Iterator[tuple[SourceFrame, float]]:
-    """Frames with the time it took to get each [ms]."""
-    start = time.perf_counter()
-    for item in source:
-        yield item, (time.perf_counter() - start) * 1e3
-        start = time.perf_counter()
 
 
 def _check_display() -> None:
@@ -226,6 +223,7 @@ def _summary(counts: _Counts, runtime: Runtime, source: str, folder: RunFolder |
         "frames_per_second": round(counts.frames / counts.seconds, 3) if counts.seconds else None,
         "warm_up_frames": counts.latency.warm_up,
         "latency_ms": counts.latency.to_json(),
+        "stats": runtime.stats().to_json(),
         "files": [str(file) for file in folder.files] if folder is not None else [],
     }
 
@@ -274,12 +272,39 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="leave out boxes, instances and persons below it (default: %(default)s)",
     )
+    parser.add_argument(
+        "--rate",
+        type=_values,
+        metavar="A=HZ,B=HZ",
+        help="how often a task runs [1/s]; default: on every frame",
+    )
+    parser.add_argument(
+        "--priority", type=_values, metavar="A=N,B=N", help="more is more important; default: 0 for each task"
+    )
+    parser.add_argument(
+        "--deadline", type=float, metavar="MS", help="skip tasks that would end later after a frame's capture"
+    )
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="write a trace for Perfetto or chrome://tracing"
+    )
     parser.add_argument("--track", action="store_true", help="number objects so that they keep their numbers")
     parser.add_argument("--max-frames", type=positive_number, metavar="N", help="stop after so many")
     parser.add_argument("--show", action="store_true", help="show the frames in a window; q ends")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     parser.add_argument("--version", action="version", version=f"%(prog)s {argus_edge.__version__}")
     return parser
+
+
+def _values(text: str) -> dict[str, float]:
+    """{"det": 30.0, "seg": 10.0} of "det=30,seg=10"."""
+    values = {}
+    for pair in text.split(","):
+        name, _, value = pair.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected TASK=NUMBER,TASK=NUMBER, got {text}") from error
+    return values
 
 
 def _sides(text: str) -> tuple[int, int]:

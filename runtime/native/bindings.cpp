@@ -123,6 +123,7 @@ void normals_to_image(const Array<const float, 3, -1, -1>& planes, const std::ar
 }  // namespace
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // what lives as long as the interpreter is nobody's defect
     m.doc() = "The compiled core of argus_edge.runtime. Private: use the Python functions that wrap it.";
 
     def_letterbox<PixelFormat::rgb, nb::shape<-1, -1, 3>>(
