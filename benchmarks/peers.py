@@ -222,7 +222,8 @@ def measure_peers(
     """Name -> input, parameters and median times, ours first; all times; what an engine could not load."""
     ours = f"{package.spec.name}: {', '.join(tasks)}"
     parameters = _parameters(package, tasks, package.spec.precisions[0])
-    found = {ours: {"input": package.spec.input.height, "parameters_m": parameters, "p50_ms": {}}}
+    first: dict[str, Any] = {"input": package.spec.input.height, "parameters_m": parameters, "p50_ms": {}}
+    found = {ours: first}
     runs: dict[str, Run] = {}
     failures = []
     with ExitStack() as stack:
@@ -232,19 +233,19 @@ def measure_peers(
             for precision in PRECISIONS
         }
         for column, (precision, opened) in columns.items():
-            runs[f"{ours}|{column}"] = shared_run(package, tasks, precision, opened)
+            runs[f"{ours} in {column}"] = shared_run(package, tasks, precision, opened)
         for name, (side, _) in PEERS.items():
             files, parameters = peer_graphs(name, folder)
             found[name] = {"input": side, "parameters_m": parameters, "p50_ms": {}}
             image = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)
             for column, (precision, opened) in columns.items():
                 try:
-                    runs[f"{name}|{column}"] = engine_run(opened(files[precision]), {IMAGE_TENSOR: image})
+                    runs[f"{name} in {column}"] = engine_run(opened(files[precision]), {IMAGE_TENSOR: image})
                 except EngineError as error:  # noqa: PERF203 - loading takes seconds
                     failures.append(str(error))
         times = interleaved(runs, rounds)
     for key, each in times.items():
-        name, _, column = key.partition("|")
+        name, _, column = key.partition(" in ")
         found[name]["p50_ms"][column] = round(float(np.median(each)), 2)
     return found, times, failures
 

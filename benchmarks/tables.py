@@ -122,8 +122,19 @@ def peak(results: Path) -> str:
     return markdown(["what", "peak"], rows) + described(found)
 
 
+def profile(results: Path) -> str:
+    """What stands between the int8 backbone and the int8 peak on OpenVINO, from benchmarks/limits.py."""
+    found = read(results / "limits.json")
+    row = found["stages"]["openvino"]["int8"]["backbone"]
+    told = [f"{100 * row['of_peak']:.0f} % of the int8 peak, {row['p50_ms']:.0f} ms a frame"]
+    if found["backbone_profile"] is not None:
+        told += found["backbone_profile"]["summary"]
+    return "".join(f"- {line}\n" for line in told)
+
+
 TABLES: Final[Mapping[str, Callable[[Path], str]]] = {
     "accuracy": accuracy, "shared": shared, "peers": peers, "limits": limits, "peak": peak,
+    "profile": profile,
 }  # fmt: skip
 
 
@@ -148,9 +159,9 @@ def described(found: Json) -> str:
     """The line below a table that says where and how."""
     machine = found["machine"]
     engines = ", ".join(f"{ENGINES[name]} {version}" for name, version in found["engines"].items())
-    noise = f" {found['noise'][0].upper()}{found['noise'][1:]}." if found["noise"] else ""
     cores = f"{found['threads']} of {machine['cores']} cores ({', '.join(machine['features'])})"
-    return f"\n{machine['cpu']}, {cores}, {engines}, medians of {found['rounds']} rounds in turn.{noise}\n"
+    noises = "".join(f" But {sentence}." for sentence in found["noise"])
+    return f"\n{machine['cpu']}, {cores}, {engines}, medians of {found['rounds']} rounds in turn.{noises}\n"
 
 
 def filled(text: str, results: Path) -> str:

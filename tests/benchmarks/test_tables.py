@@ -38,7 +38,8 @@ def test_markdown_has_text_first_and_numbers_after(tables: ModuleType) -> None:
 def test_only_what_is_marked_is_replaced(tables: ModuleType, tmp_path: Path) -> None:
     machine = {"cpu": "CPU", "cores": 2, "features": ["avx2"]}
     found = {
-        "machine": machine, "engines": {"openvino": "1"}, "threads": 2, "rounds": 9, "noise": [],
+        "machine": machine, "engines": {"openvino": "1"}, "threads": 2, "rounds": 9,
+        "noise": ["it was noisy"],
         "peaks": {"openvino": {"int8": 250.04}}, "copy_gb_s": 9.96,
     }  # fmt: skip
     (tmp_path / "limits.json").write_text(json.dumps(found))
@@ -47,7 +48,8 @@ def test_only_what_is_marked_is_replaced(tables: ModuleType, tmp_path: Path) -> 
         "before\n<!-- table: peak -->\n| what | peak |\n|---|---:|\n"
         "| matrix product, int8, OpenVINO | 250 GFLOP/s |\n"
         "| copy in memory, read and written | 10.0 GB/s |\n\n"
-        "CPU, 2 of 2 cores (avx2), OpenVINO 1, medians of 9 rounds in turn.\n"
+        "CPU, 2 of 2 cores (avx2), OpenVINO 1, medians of 9 rounds in turn. "
+        "But it was noisy.\n"
         "<!-- end of table -->\nafter <!-- end of table -->\n"
     )
 
