@@ -237,7 +237,7 @@ class Runtime:
         self._pipeline.set_enabled(self._index(task), enabled)
 
     def stats(self) -> RuntimeStats:
-        """What has run since the runtime was opened, and how fast."""
+        """What has run since the runtime was opened, and how fast; also when it was closed."""
         return RuntimeStats.of(self._pipeline, self._names, self.tasks)
 
     def trace(self, path: str | Path) -> None:

@@ -112,7 +112,7 @@ def run(argv: Sequence[str]) -> int:
                 folder.write_text("latency.md", _latency_page(counts, runtime, arguments.source))
             if arguments.profile is not None:
                 runtime.trace(arguments.profile)
-        summary = _summary(counts, runtime, arguments.source, folder)
+    summary = _summary(counts, runtime, arguments.source, folder)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     else:

@@ -196,7 +196,7 @@ def test_what_is_not_an_image_is_refused_and_the_next_frame_goes_on(
         ({"tasks": []}, InputError, "at least one task"),
         ({"tasks": "det"}, InputError, "sequence"),
         ({"precision": "int8"}, InputError, "no precision 'int8'; it has: fp32"),
-        ({"engine": "cuda"}, EngineError, "unknown engine 'cuda'"),
+        ({"engine": "npu"}, EngineError, "unknown engine 'npu'"),
         ({"engine": "tensorrt"}, EngineMissingError, "tensorrt is not installed"),
         ({"threads": 0}, InputError, "at least 1"),
         ({"score_threshold": 2.0}, InputError, r"\[0, 1\]"),
