@@ -145,7 +145,7 @@ def _anonymous(text: str, package: Path) -> str:
     names = {
         package.resolve(): package.name,
         package: package.name,
-        cache_folder(): "CACHE",
+        cache_folder("tensorrt"): "CACHE",
         Path.home(): "~",
     }
     for path, name in names.items():
