@@ -9,16 +9,16 @@ the same place. Samples are bilinear with zeros outside, as `train/model/deforma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from argus_edge.train.kernels.launch import OPTIONS, power_of_two
+from argus_edge.train.kernels.launch import INTERPRETED, OPTIONS, power_of_two
 
-ELEMENTS: Final = 1024  # of a tile, rows times channels
+ELEMENTS = 1024 if not INTERPRETED else 1 << 15  # of a tile, rows times channels
 
 jit: Callable[[Callable[..., Any]], Any] = triton.jit
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from argus_edge.train.model.adapter import Adapter
 from argus_edge.train.model.backbone import Backbone
+from argus_edge.train.model.layers import constant
 from argus_edge.train.model.roi import PoseOnRegions
 
 MEAN = (123.675, 116.28, 103.53)  # RGB, 0-255 scale (ImageNet)
@@ -15,8 +15,7 @@ STD = (58.395, 57.12, 57.375)
 
 def normalise(image: Tensor) -> Tensor:
     """image (B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, normalised."""
-    mean = torch.tensor(MEAN, device=image.device)
-    std = torch.tensor(STD, device=image.device)
+    mean, std = constant(MEAN, image.device), constant(STD, image.device)
     return ((image.float() - mean) / std).permute(0, 3, 1, 2)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from argus_edge.train.kernels.launch import runs_kernels
 from argus_edge.train.kernels.operations import sample_deformable
-from argus_edge.train.model.layers import at_least_single
+from argus_edge.train.model.layers import at_least_single, constant
 
 Shape = tuple[int, int]
 
@@ -37,8 +37,13 @@ def sample_values(value: Tensor, shapes: Sequence[Shape], locations: Tensor, wei
     """
     if runs_kernels(value):
         sizes = [side for shape in shapes for side in shape]
-        return sample_deformable(value, sizes, locations, weights)
-    value = at_least_single(value)
+        sampled: Tensor = sample_deformable(value, sizes, locations, weights)
+        return sampled
+    return sample_with_grids(at_least_single(value), shapes, locations, weights)
+
+
+def sample_with_grids(value: Tensor, shapes: Sequence[Shape], locations: Tensor, weights: Tensor) -> Tensor:
+    """`sample_values` by torch's grid_sample; all in one type."""
     batch, _, heads, depth = value.shape
     queries, points = locations.shape[1], locations.shape[4]
     # Points before queries: the sum over points then runs along whole rows.
@@ -99,7 +104,7 @@ class DeformableAttention(nn.Module):
         weights = at_least_single(self.weights(query)).view(*form[:3], -1).softmax(-1).view(form)
         reference = at_least_single(reference[:, :, None, None, None, :])
         if reference.shape[-1] == 2:
-            size = torch.tensor([[w, h] for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
+            size = constant(tuple((w, h) for h, w in shapes), offsets.device, offsets.dtype)
             locations = reference + offsets / size[:, None, :]
         else:
             locations = reference[..., :2] + offsets * (reference[..., 2:] * (0.5 / self.points))

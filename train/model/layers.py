@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,11 @@ def normalised(
     """
     if isinstance(norm, nn.GroupNorm) and runs_kernels(x) and not torch.is_grad_enabled():
         name = "none" if activation is None else ACTIVATIONS[type(activation)]
-        return operations.group_norm(x, added, norm.num_groups, norm.weight, norm.bias, norm.eps, name)
+        numbers = norm.num_groups, norm.weight, norm.bias, norm.eps
+        fused: Tensor = operations.group_norm(x, added, *numbers, name)
+        return fused
     y: Tensor = norm(x if added is None else x + added)
-    return y if activation is None else activation(y)  # type: ignore[no-any-return]
+    return y if activation is None else activation(y)
 
 
 class ConvNorm(nn.Sequential):
@@ -47,6 +49,29 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: Norm, stride: i
     """(B, inputs, H, W) -> (B, outputs, H/stride, W/stride): "same" convolution without bias, norm, ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return ConvNorm(convolution, norm(outputs), nn.ReLU(inplace=True))
+
+
+def constant(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the numbers `values` (nested tuples).
+
+    On a GPU it is made once and kept: a copy from the host waits for the GPU, and none may come while a CUDA
+    graph is captured.
+    """
+    if device.type == "cuda" and not torch.compiler.is_exporting():
+        return _kept(values, device, dtype)
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _make_once(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    key = values, device, dtype
+    if key not in _constants:
+        with torch.inference_mode(False):  # else no later training could use it
+            _constants[key] = torch.tensor(values, dtype=dtype, device=device)
+    return _constants[key]
+
+
+_constants: dict[tuple[tuple[Any, ...], torch.device, torch.dtype | None], Tensor] = {}
+_kept: Callable[..., Tensor] = torch.compiler.assume_constant_result(_make_once)
 
 
 def at_least_single(x: Tensor) -> Tensor:

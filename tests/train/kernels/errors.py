@@ -161,6 +161,16 @@ def model_error(device: str) -> float:
     return max(relative(a, b.double()) for a, b in zip(ours, wanted, strict=True))
 
 
+def check_operations() -> None:
+    """What torch.compile relies on: shapes and layouts foretold, gradients registered, nothing changed."""
+    from argus_edge.train.kernels.operations import group_norm, sample_deformable
+
+    x = torch.randn(1, 4, 3, 2).contiguous(memory_format=NHWC)
+    torch.library.opcheck(group_norm, (x, x, 2, torch.ones(4), torch.ones(4), 1e-5, "relu"))
+    inputs = [tensor.requires_grad_() for tensor in samples(Deformable(((2, 2),), (1, 2, 2, 2), 4), "cpu")]
+    torch.library.opcheck(sample_deformable, (inputs[0], [2, 2], *inputs[1:]))
+
+
 def export_operators() -> list[str]:
     """Operators of a traced layer; kernels would run it, were it not traced."""
     from argus_edge.export.trace import trace_module
@@ -173,6 +183,10 @@ def export_operators() -> list[str]:
 
 
 def main() -> None:
+    from argus_edge.train.kernels import deformable
+
+    deformable.ELEMENTS = 256  # several programs for these few samples
+    check_operations()
     found: dict[str, object] = {name: norm_error(case, "cpu") for name, case in NORMS.items()}
     found |= {name: deformable_errors(case, "cpu") for name, case in DEFORMABLES.items()}
     found |= {"no number": no_number_error("cpu"), "model": model_error("cpu"), "export": export_operators()}

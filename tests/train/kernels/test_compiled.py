@@ -49,22 +49,20 @@ def norms(channels_last: bool) -> dict[str, tuple[Any, dict[str, Any], int]]:
     }
 
 
-def samplers() -> dict[str, tuple[Any, dict[str, Any], int]]:
-    """The injector of the adapter, and a layer of the detector's encoder."""
-    found = {}
-    for name, sizes, heads in (("injector", (64, 64, 32, 32, 16, 16), 12), ("encoder", (64, 64, 8, 8), 8)):
-        value, weights = torch.empty(1, 1, heads, 32), torch.empty(1, 1, heads, len(sizes) // 2, 4)
-        _, constants = deformable._launch(value, sizes, weights)
-        del constants["enable_fp_fusion"]
-        found[name] = (deformable._sample, constants, 4)
-        found[f"{name}'s gradient"] = (deformable._gradient, constants, 4)
-    return found
+def sampler(kernel: Any, sizes: tuple[int, ...], heads: int) -> tuple[Any, dict[str, Any], int]:
+    value, weights = torch.empty(1, 1, heads, 32), torch.empty(1, 1, heads, len(sizes) // 2, 4)
+    _, constants = deformable._launch(value, sizes, weights)
+    del constants["enable_fp_fusion"]  # an option of the compiler
+    return kernel, constants, 4
 
 
+INJECTOR, ENCODER = (64, 64, 32, 32, 16, 16), (64, 64, 32, 32, 16, 16, 8, 8)
 KERNELS = {
     **{f"{name}, NCHW": each for name, each in norms(False).items()},
     **{f"{name}, NHWC": each for name, each in norms(True).items()},
-    **samplers(),
+    "injector": sampler(deformable._sample, INJECTOR, 12),
+    "encoder": sampler(deformable._sample, ENCODER, 8),
+    "gradient": sampler(deformable._gradient, INJECTOR, 12),
 }
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from argus_edge.errors import InputError
+from argus_edge.train.model.layers import constant
 
 
 def check_features(features: Sequence[Tensor], width: int, levels: Sequence[int]) -> None:
@@ -25,8 +26,8 @@ def averaging_matrix(length: int, size: int, like: Tensor) -> Tensor:
 
     Exporters refuse adaptive pooling where sizes do not divide; a constant matrix is right for every size.
     """
-    start = torch.tensor([i * length // size for i in range(size)], device=like.device)
-    end = torch.tensor([-(-(i + 1) * length // size) for i in range(size)], device=like.device)
+    start = constant(tuple(i * length // size for i in range(size)), like.device)
+    end = constant(tuple(-(-(i + 1) * length // size) for i in range(size)), like.device)
     position = torch.arange(length, device=like.device)
     inside = ((position >= start[:, None]) & (position < end[:, None])).to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from argus_edge.train.model.deformable import DeformableAttention, Shape, pixel_centres
-from argus_edge.train.model.layers import ConvNorm, conv_norm_relu, group_norm, mlp, resize, sine_embedding
+from argus_edge.train.model.layers import (
+    ConvNorm,
+    constant,
+    conv_norm_relu,
+    group_norm,
+    mlp,
+    resize,
+    sine_embedding,
+)
 
 HEADS = 8
 GROUPS = 32  # of every GroupNorm here; `dim` is a multiple of it
@@ -28,7 +36,9 @@ def cell_positions(shapes: Sequence[Shape], dim: int, like: Tensor, cells: Cells
     """
     positions = pixel_centres(shapes, like)
     if cells == "corner":
-        halves = [torch.tensor([0.5 / w, 0.5 / h]).to(like).expand(h * w, 2) for h, w in shapes]
+        halves = [
+            constant((0.5 / w, 0.5 / h), like.device).to(like.dtype).expand(h * w, 2) for h, w in shapes
+        ]
         positions = positions + torch.cat(halves)
     return sine_embedding(positions.flip(-1), dim // 2)
 
