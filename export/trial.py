@@ -106,7 +106,7 @@ class Trial:
         with ExitStack() as stack:
             package = self._written(variants)
             runtimes = {
-                precision: stack.enter_context(Runtime(package, self.engines[0], precision))
+                precision: stack.enter_context(Runtime(package, self.engines[0], precision, cache=False))
                 for precision in variants
             }
             runs = {str(precision): _in_turn(runtime, images) for precision, runtime in runtimes.items()}
@@ -141,7 +141,7 @@ class Trial:
             self.notify(f"{precision} on {engine}: {', '.join(each.tasks)} on {each.title}")
             classes = {task: entry.classes for task, entry in self.plan.entries.items()}
             tables = each.tables(classes, {}, shared=False)
-            with Runtime(package, engine, precision, each.tasks, score_threshold=0.0) as runtime:
+            with Runtime(package, engine, precision, each.tasks, score_threshold=0.0, cache=False) as runtime:
                 found = evaluate(
                     {precision: runtime}, each.read(), each.tasks, self.advance, each.classes, 0,
                     metrics=each.metrics, tables=tables,

@@ -20,15 +20,17 @@ def open_device(
     precision: Precision,
     threads: int,
     score_threshold: float,
+    cache: bool,
 ) -> tuple[Device, tuple[str, ...]]:
     """The device that runs the stages of `selection`, and why it is not the native one where it could be.
 
-    OpenVINO is run by the C++ core. Its graphs are compiled by way of Python when they are new to this user's
-    cache, and checked on a blank frame. Raises EngineError, PackageError.
+    OpenVINO is run by the C++ core, where compiled graphs may be kept. They are compiled by way of Python
+    when they are new to this user's cache, and checked on a blank frame. Raises EngineError, PackageError.
     """
     finder = PersonFinder(package, selection, score_threshold)
     notes: tuple[str, ...] = ()
-    if engine == "openvino":
+    native = engine == "openvino" and cache
+    if native:
         try:
             compiled = compiled_graphs(package, selection, precision, threads)
             if compiled is not None:
@@ -36,7 +38,7 @@ def open_device(
         except EngineError as error:
             notes = (f"openvino: frames pass through Python: {error}",)
     graphs = Graphs(package, selection.tasks, engine, precision, threads)
-    if engine == "openvino" and not notes:
+    if native and not notes:
         try:
             compiled = keep_compiled(graphs, package, selection, precision, threads)
             if compiled is not None:

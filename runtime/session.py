@@ -81,6 +81,8 @@ class Runtime:
         timeout: longest wait for anything [s].
         keep_warm: run the backbone when nothing has run for so long [s], so that clocks and caches do not
             cool down; None leaves that alone.
+        cache: keep what OpenVINO compiles in this user's cache. Without it every opening compiles, and frames
+            pass through Python: for packages that are opened once.
 
     Opening reads and checks the whole package and loads the backbone and the decoders of the chosen tasks: a
     graph that does not give what the package declares is found here, and the first call is as fast as the
@@ -111,6 +113,7 @@ class Runtime:
         overflow: Overflow = "latest",
         timeout: float = 60.0,
         keep_warm: float | None = None,
+        cache: bool = True,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f"score_threshold must be in [0, 1], got {score_threshold}")
@@ -130,7 +133,7 @@ class Runtime:
         status, why = choose_engine(engine, spec.target)
         self._status: Final[EngineStatus] = status
         device, notes = open_device(
-            self.package, self._selection, status.name, self.precision, self.threads, score_threshold
+            self.package, self._selection, status.name, self.precision, self.threads, score_threshold, cache
         )
         self._device: Final[Device] = device
         self._why: Final = (*why, *notes)

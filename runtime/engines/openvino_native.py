@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from argus_edge.errors import EngineMissingError
 from argus_edge.runtime.engines.openvino_ops import ops_library
@@ -22,6 +23,9 @@ from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import Precision
 
 __all__ = ["Compiled", "CompiledCache", "native_library"]
+
+MOST_BYTES: Final = 4 << 30
+"""What all compiled graphs of a user may take on disk; those used longest ago give way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class CompiledCache:
     def keep(self, model_file: Path, content: bytes, settings: Mapping[str, str]) -> None:
         """Keep the compiled form of a graph. Raises EngineError where the cache cannot be written."""
         self._plans.store(self._identity(model_file), content, settings)
+        self._plans.forget_oldest(MOST_BYTES)
 
     def _identity(self, model_file: Path) -> CompiledIdentity:
         machine = this_machine()

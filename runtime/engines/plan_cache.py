@@ -67,6 +67,7 @@ class PlanCache:
             return None, f"its guard says that {differences}"
         try:
             plan = self.file(wanted).read_bytes()
+            self.file(wanted).touch()  # used just now
         except OSError as error:
             return None, f"the engine cannot be read: {error.strerror}"
         if guard.get("sha256") != hashlib.sha256(plan).hexdigest():
@@ -93,6 +94,17 @@ class PlanCache:
         # The guard comes last: without one, an engine is not taken.
         self._write(f"{identity.name}.plan", plan)
         self._write(f"{identity.name}.json", json.dumps(guard, indent=2).encode())
+
+    def forget_oldest(self, most_bytes: int) -> None:
+        """Remove the engines that were used longest ago, until the others take no more than `most_bytes`."""
+        plans = [(file.stat(), file) for file in self.folder.glob("*.plan")]
+        total = sum(facts.st_size for facts, _ in plans)
+        for facts, file in sorted(plans, key=lambda plan: plan[0].st_mtime):
+            if total <= most_bytes:
+                break
+            file.with_suffix(".json").unlink(missing_ok=True)  # the guard first: without one, it is not taken
+            file.unlink(missing_ok=True)
+            total -= facts.st_size
 
     def timing_file(self, identity: TensorRTIdentity) -> Path:
         """Where the timings of this version on this device are kept."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -116,3 +118,17 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder("tensorrt") == tmp_path / "home" / ".cache" / "argus_edge" / "tensorrt"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_engine_used_longest_ago_gives_way(tmp_path: Path) -> None:
+    cache = PlanCache(tmp_path)
+    first, second, third = (replace(ORIN, graph=letter * 64) for letter in "bcd")
+    for age, identity in ((30, first), (20, second), (10, third)):
+        cache.store(identity, b"x" * 100, {"threads": "2"})
+        moment = time.time() - age
+        os.utime(cache.file(identity), (moment, moment))
+    assert cache.load(first)[0] is not None  # used just now
+    cache.forget_oldest(250)
+    assert cache.load(second) == (None, NEVER_BUILT)
+    assert cache.load(first)[0] == cache.load(third)[0] == b"x" * 100
+    assert cache.settings(third) == {"threads": "2"}
