@@ -21,6 +21,7 @@ def test_core_holds_under_the_sanitizers(sanitizers: str, tmp_path: Path) -> Non
         [*configure, *options],
         ["cmake", "--build", str(tmp_path)],
         [tmp_path / "argus_core_tests"],
+        [tmp_path / "argus_graph_tests"],
         [tmp_path / "argus_pipeline_tests"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
