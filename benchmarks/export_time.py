@@ -1,6 +1,7 @@
 r"""Asks how long an export takes and how much memory, of the shipped nano or of random weights.
 
-Runs `argus-export` in a process of its own and reads its peak resident memory from the system. Wanted: at
+Runs `argus-export` in a process of its own and reads its peak resident memory and its processor time, which
+other work on the machine hardly changes, from the system. Wanted: at
 most 3 minutes and 4 GiB for det and seg of nano in int8 with the default calibration; 15 minutes and 16 GiB
 for det, seg and depth of base at 512 px in fp32 and int8 with 16 images. Prints one JSON line.
 
@@ -74,12 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         ).returncode
         seconds = time.perf_counter() - start
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = {
         "machine": this_machine().to_json(),
         "arguments": [checkpoint if options.variant is None else options.variant, *arguments, *rest],
         "exit_code": code,
         "seconds": round(seconds, 1),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB / 2**20),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_mib": round(used.ru_maxrss * KIB / 2**20),
         "package_mib": round(size / 2**20, 1),
     }
     print(json.dumps(found))

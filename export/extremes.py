@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from argus_edge.export.engines import opened
+from argus_edge.export.engines import answers_to
 from argus_edge.export.rewrite import copied
 
 __all__ = ["extremes"]
@@ -41,12 +41,8 @@ def extremes(
             watched.graph.output.append(helper.make_tensor_value_info(result, TensorProto.FLOAT, []))
     least = dict.fromkeys(tensors, np.float32(np.inf))
     greatest = dict.fromkeys(tensors, np.float32(-np.inf))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        opened(ENGINE, watched, "fp32", Path(folder)) as engine,
-    ):
-        for sample in samples:
-            found = engine.run(sample)
+    with tempfile.TemporaryDirectory() as folder:
+        for found in answers_to(samples, ENGINE, watched, "fp32", Path(folder)):
             for name in tensors:
                 least[name] = np.fmin(least[name], found[f"{name}/ReduceMin"])
                 greatest[name] = np.fmax(greatest[name], found[f"{name}/ReduceMax"])

@@ -12,7 +12,7 @@ import onnx
 
 from argus_edge.export.calibration import CalibrationSet
 from argus_edge.export.components import Answers, Extra, Plan
-from argus_edge.export.engines import Graphs, opened
+from argus_edge.export.engines import Graphs, answers_to
 from argus_edge.runtime.engines import Array
 from argus_edge.spec import TensorSpec
 
@@ -52,15 +52,14 @@ def quantise(
         notify(f"answers of the quantised {component}")
         outputs = plan.graphs[component].outputs
         room = {} if component == plan.detector else {t.name: _room(t, count, scratch) for t in outputs}
-        with opened("onnxruntime", graphs[component], "int8", scratch) as engine:
-            for frame, values in enumerate(inputs):
-                answer = engine.run(_in_single(values))
-                if component == plan.detector:
-                    extra[frame] = plan.pose_reads(answer, calibration.images[frame])
-                    continue
-                for name, maps in room.items():
-                    maps[frame] = answer[name]
-                answers[frame][component] = {name: maps[frame] for name, maps in room.items()}
+        found = answers_to(map(_in_single, inputs), "onnxruntime", graphs[component], "int8", scratch)
+        for frame, answer in enumerate(found):
+            if component == plan.detector:
+                extra[frame] = plan.pose_reads(answer, calibration.images[frame])
+                continue
+            for name, maps in room.items():
+                maps[frame] = answer[name]
+            answers[frame][component] = {name: maps[frame] for name, maps in room.items()}
     return graphs
 
 

@@ -128,7 +128,7 @@ def test_several_images_at_once(
     side = package.spec.input.height
     several = package.at(side, side, 2)
     assert several.spec.precisions == ("fp32", "int8")
-    found = row(package.spec.report, "other_sizes", "2x64x64", "parity", "int8", "onnxruntime")
+    found = row(package.spec.report["other_sizes"], "2x64x64", "parity", "int8", "onnxruntime")
     assert {"seg.labels", "depth.depth"} <= found.keys()
     golden = package.golden()
     assert golden is not None
