@@ -23,7 +23,6 @@ one line and exit with 2 (ParityError: 3). Anything that is not an ArgusError is
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 __all__ = [
     "ArgusError",
@@ -109,7 +108,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [repr(error)])[0]
 
 
-def shown(name: str | Path) -> str:
+def shown(name: str | os.PathLike[str]) -> str:
     """A file's name for messages; bytes that are no UTF-8 and control characters as backslash escapes.
 
     So it can be printed, and cannot colour or clear the terminal.

@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 where the runtime held."""
     options = parser().parse_args(argv)
     if options.fragile:
-        graphs.open_engine = lambda name, file, **settings: Fragile(  # type: ignore[assignment]
+        vars(graphs)["open_engine"] = lambda name, file, **settings: Fragile(
             open_engine(name, file, **settings), 500, 0
         )
     before = threads_and_files()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -89,7 +89,7 @@ def halved(model: Argus) -> Argus:
     for module in half.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             module.half()
-    return half.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return half.to(memory_format=torch.channels_last)
 
 
 def training(card: Card, variant: Variant) -> Iterator[Row]:
