@@ -10,6 +10,7 @@ namespace argus {
 
 namespace {
 
+constexpr std::uint64_t kSteady = 10;  // gaps, from which on their spread is known
 constexpr double kLongestGap = 4.0;  // of the usual; a longer pause says nothing about the frame rate
 
 void require(bool condition, const char* message) {
@@ -217,7 +218,8 @@ void Scheduler::take_turns(Stream& stream, FrameReport& frame) {
         frame.tasks[task] = TaskEnd::pending;
         const double period = 1 / spec.rate;
         if (std::isfinite(due)) {
-            due += period * std::max(1.0, std::ceil((nearest - due) / period));
+            // A turn that fell between two frames is made up for; more than one are gone.
+            due += period * std::max(1.0, std::floor((nearest - due) / period));
         } else {
             due = frame.captured + period * static_cast<double>(position) / static_cast<double>(rated);
         }
@@ -305,7 +307,8 @@ double Scheduler::latest_start(std::size_t task, double now) const {
         const double period = spec.rate > 0 ? std::max(1 / spec.rate, interval) : interval;
         const double turn = spec.rate > 0 ? std::max(arrival, stream.next_due[task]) : arrival;
         if (stream.overflow != Overflow::wait) {
-            const double unsteady = stream.gap.upper() - interval;
+            const double unsteady =
+                stream.gap.runs() < kSteady ? interval / 2 : 2 * (stream.gap.upper() - interval);
             latest = std::min(latest, turn + stream.delay + period - unsteady);
         }
         latest = std::min(latest, turn + spec.deadline - cost);
