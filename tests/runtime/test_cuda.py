@@ -220,8 +220,9 @@ def test_status_says_what_is_missing(fake_cuda: ModuleType, monkeypatch: pytest.
     )
     with pytest.raises(EngineMissingError, match="engine 'cuda'"):
         choose_engine("cuda")
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert "pip install 'argus-edge[cuda]'" in (engine_status("cuda").reason or "")
+    with monkeypatch.context() as without:  # undone before the stand-in is taken away
+        without.setitem(sys.modules, "cuda.bindings.runtime", None)
+        assert "pip install 'argus-edge[cuda]'" in (engine_status("cuda").reason or "")
 
 
 QUIET = """
