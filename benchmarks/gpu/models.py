@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -124,7 +123,8 @@ def step_time(card: Card, trainer: Trainer, batches: list[Batch]) -> float:
     if card.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
-    start, steps = time.perf_counter(), card.size(STEPS, 1)
+    steps: int = card.size(STEPS, 1)
+    start = time.perf_counter()
     for _ in range(steps):
         trainer.advance(batches)
     if card.device.type == "cuda":
@@ -142,7 +142,7 @@ def costs(card: Card, trainer: Trainer, batches: list[Batch], variant: str) -> I
             torch.cuda.synchronize()
     times: dict[str, float] = {}
     for event in found.key_averages():
-        if cuda and event.device_type == DeviceType.CUDA:
+        if cuda and event.device_type.name == "CUDA":
             times[event.key] = event.self_device_time_total / 1e3
         elif not cuda:
             times[event.key] = event.self_cpu_time_total / 1e3
