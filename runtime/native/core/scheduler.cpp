@@ -11,7 +11,7 @@ namespace argus {
 namespace {
 
 constexpr std::uint64_t kSteady = 10;  // gaps, from which on their spread is known
-constexpr double kLongestGap = 4.0;  // of the usual; a longer pause says nothing about the frame rate
+constexpr double kLongestGap = 4.0;    // of the usual; a longer pause says nothing about the frame rate
 
 void require(bool condition, const char* message) {
     if (!condition) {
