@@ -25,13 +25,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.errors import ArgusError, EngineError, InputError
+from argus_edge.errors import EngineError, InputError
 from argus_edge.package import ModelPackage
-from argus_edge.results import Frame, Result
+from argus_edge.results import Frame
 from argus_edge.runtime import _native
-from argus_edge.runtime.decode import decode
-from argus_edge.runtime.device import Device, Load
+from argus_edge.runtime.device import Device
 from argus_edge.runtime.engines import EngineStatus, choose_engine, default_threads
+from argus_edge.runtime.frame_maker import FrameMaker, measured_names
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.opening import open_device
 from argus_edge.runtime.pending import PendingFrame
@@ -48,7 +48,7 @@ from argus_edge.runtime.selection import check_names, choose_precision, select
 from argus_edge.runtime.sources import Source, SourceFrame
 from argus_edge.runtime.statistics import RuntimeStats, trace_events, write_trace
 from argus_edge.runtime.streaming import stream_frames
-from argus_edge.spec import BACKBONE, Precision
+from argus_edge.spec import Precision
 
 __all__ = ["Runtime"]
 
@@ -137,9 +137,9 @@ class Runtime:
         )
         self._device: Final[Device] = device
         self._why: Final = (*why, *notes)
-        decodes = [f"{task}.decode" for task in self.tasks]
-        self._names: Final = [*(stage.name for stage in stages), "preprocess", *decodes]
+        self._names: Final = measured_names(self._selection)
         self._pipeline: Final = _native.Pipeline(*specs, self._names, _TRACED_EVENTS)
+        self._maker: Final = FrameMaker(spec, self._selection, device, self._pipeline, score_threshold)
         if keep_warm is not None:
             self._pipeline.set_keep_warm(keep_warm)
         self._calls: Final = self._pipeline.open_stream(1, _native.Overflow.WAIT)
@@ -302,9 +302,7 @@ class Runtime:
         tensor, letterbox = preprocess(image, self.package.spec.input, pixel_format)
         whole = np.ascontiguousarray(to_rgb(image, pixel_format)) if self._device.needs_image else None
         load = self._device.load(tensor, letterbox, whole)
-        end = self._pipeline.now()
-        load.begin, load.preprocess = begin, end - begin
-        self._pipeline.record(len(self._selection.stages), 0, begin, end)
+        self._maker.begun(load, begin)
         try:
             ticket = self._pipeline.offer(
                 stream, begin if captured is None else captured, load.work, self.timeout
@@ -313,65 +311,7 @@ class Runtime:
             raise EngineError(f"the runtime of {self.package.path} was closed; open a new one") from error
         if ticket is None:
             raise EngineError(f"no room for a frame within {self.timeout:g} s; is the engine stuck?")
-        return PendingFrame(ticket, load, self._finish, self.timeout)
-
-    def _finish(self, load: Load, report: _native.FrameReport) -> tuple[Frame, Exception | None]:
-        """The frame's results, and the first error among its tasks."""
-        spec, stages = self.package.spec, [stage.name for stage in self._selection.stages]
-        seconds = dict(zip(stages, report.seconds, strict=True))
-        timings = {"preprocess": load.preprocess, BACKBONE: seconds.pop(BACKBONE)}
-        results: dict[str, Result] = {}
-        missing: dict[str, str] = {}
-        errors: list[Exception] = []
-        for task in (task for task in self._selection.tasks if task in self.tasks):
-            place = self.tasks.index(task)
-            entry, end = spec.tasks[task], report.tasks[place]
-            if end is not _native.TaskEnd.DONE:
-                missing[task] = end.name.lower().replace("_", " ")
-                if end is _native.TaskEnd.FAILED:
-                    errors.append(self._error(load, task))
-                    missing[task] = f"failed: {errors[-1]}"
-                continue
-            timings[task] = seconds.pop(entry.component, 0.0)
-            start = self._pipeline.now()
-            try:
-                results[task] = load.results.get(task) or decode(
-                    task,
-                    self._device.outputs(load, entry.component),
-                    load.letterbox,
-                    entry,
-                    self.score_threshold,
-                    load.persons,
-                )
-            except ArgusError as error:
-                errors.append(error)
-                missing[task] = f"failed: {error}"
-            stop = self._pipeline.now()
-            timings[f"{task}.decode"] = stop - start
-            self._pipeline.record(len(stages) + 1 + place, report.id, start, stop)
-        now = self._pipeline.now()
-        total = now - load.begin
-        timings["wait"] = max(total - sum(timings.values()), 0.0)
-        timings["total"] = total
-        frame = Frame(
-            load.letterbox.image_height,
-            load.letterbox.image_width,
-            results,
-            {stage: value * 1e3 for stage, value in timings.items()},
-            missing,
-            (now - report.captured) * 1e3,
-        )
-        return frame, errors[0] if errors else None
-
-    def _error(self, load: Load, task: str) -> Exception:
-        """Why a task failed: what its stage, or the first before it, said."""
-        chain = {stage.name: stage for stage in self._selection.stages}
-        wanted, found = [self.package.spec.tasks[task].component], None
-        while wanted:
-            stage = chain[wanted.pop()]
-            found = self._device.error(load, stage.name) or found
-            wanted += stage.needs
-        return found or EngineError(f"task {task!r} failed")
+        return PendingFrame(ticket, load, self._maker.make, self.timeout)
 
 
 def _serve(pipeline: _native.Pipeline, executor: _native.Executor) -> None:

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +95,11 @@ def test_a_failing_stage_costs_its_task_and_its_frame_only(
 ) -> None:
     failing = threading.Event()
 
-    def fragile(name: str, file: Path, **settings: Any) -> Any:
-        engine = open_engine(name, file, **settings)
-        run = engine.run
+    def fail(file: Path) -> None:
+        if failing.is_set() and "seg" in str(file):
+            raise EngineError("out of memory")
 
-        def fail(inputs: Any) -> Any:
-            if failing.is_set() and "seg" in str(file):
-                raise EngineError("out of memory")
-            return run(inputs)
-
-        engine.run = fail  # type: ignore[method-assign]
-        return engine
-
-    monkeypatch.setattr(graphs, "open_engine", fragile)
+    before_each_run(monkeypatch, fail)
     with Runtime(tiny_package, "onnxruntime", threads=1) as runtime:
         failing.set()
         with pytest.raises(EngineError, match="out of memory"):
@@ -256,22 +248,31 @@ def slow_runtime(
     """A runtime whose backbone takes so long, once it is open."""
     opened = threading.Event()
 
-    def slow(name: str, file: Path, **settings: Any) -> Any:
-        engine = open_engine(name, file, **settings)
-        run = engine.run
+    def wait(file: Path) -> None:
+        if opened.is_set() and "backbone" in str(file):
+            time.sleep(seconds)
 
-        def wait(inputs: Any) -> Any:
-            if opened.is_set() and "backbone" in str(file):
-                time.sleep(seconds)
-            return run(inputs)
-
-        engine.run = wait  # type: ignore[method-assign]
-        return engine
-
-    monkeypatch.setattr(graphs, "open_engine", slow)
+    before_each_run(monkeypatch, wait)
     runtime = Runtime(package, "onnxruntime", threads=1, timeout=timeout)
     opened.set()
     return runtime
+
+
+def before_each_run(monkeypatch: pytest.MonkeyPatch, do: Callable[[Path], None]) -> None:
+    """Have engines that are opened from now on do something first; they get their graph's file."""
+
+    def opened(name: str, file: Path, **settings: Any) -> Any:
+        engine = open_engine(name, file, **settings)
+        run = engine.run
+
+        def run_after(inputs: Any) -> Any:
+            do(file)
+            return run(inputs)
+
+        engine.run = run_after  # type: ignore[method-assign]
+        return engine
+
+    monkeypatch.setattr(graphs, "open_engine", opened)
 
 
 def _outcome(pending: Any) -> Exception | None:
