@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from argus_edge.runtime.machine import this_machine
 from argus_edge.runtime.report import LatencyTable
 from argus_edge.runtime.session import Runtime
 from argus_edge.runtime.sources import (
+    READER,
     Source,
     SourceEvent,
     SourceFrame,
@@ -63,7 +65,15 @@ class _Counts:
 
 def main() -> NoReturn:
     """The command: see `run`."""
-    run_command(lambda: run(sys.argv[1:]), "argus-run")
+    try:
+        run_command(lambda: run(sys.argv[1:]), "argus-run")
+    except SystemExit as end:
+        if any(thread.name.startswith(READER) for thread in threading.enumerate()):
+            # A read that hangs would abort the process if it came back while the interpreter ends.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
 
 
 def run(argv: Sequence[str]) -> int:

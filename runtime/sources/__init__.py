@@ -26,7 +26,7 @@ from argus_edge.runtime.sources.captures import (
     without_passwords,
 )
 from argus_edge.runtime.sources.frame import Source, SourceFrame, SourceKind
-from argus_edge.runtime.sources.live import DEFAULT_POLICY, LiveSource, ReopenPolicy, SourceEvent
+from argus_edge.runtime.sources.live import DEFAULT_POLICY, READER, LiveSource, ReopenPolicy, SourceEvent
 from argus_edge.runtime.sources.stored import (
     IMAGE_SUFFIXES,
     ArraySource,
@@ -38,6 +38,7 @@ from argus_edge.runtime.sources.stored import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "READER",
     "Capture",
     "LiveSource",
     "ReopenPolicy",

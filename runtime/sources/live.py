@@ -24,6 +24,7 @@ from argus_edge.runtime.sources.frame import Closing, SourceFrame
 
 CLOSE_WAIT: Final = 2.0  # for a read to end before its thread is left behind, or the policy's time-out [s]
 DAY: Final = 86400.0  # [s]
+READER: Final = "reader of"  # what the threads that read are called, before the source's name
 MOST_HUNG: Final = 4  # threads left behind that still hang; no attempt starts another one
 
 _log: Final = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class _Reader:
         self._told = False
         self.received = first  # frames, those of earlier readers as well
         self.frame_rate: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"reader of {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{READER} {name}", daemon=True)
         self._thread.start()
 
     @property

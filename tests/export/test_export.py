@@ -228,8 +228,8 @@ def test_fp32_that_differs_is_refused_and_leaves_nothing(
         kept = tuple(value for value in spec.outputs if value.name in outputs)
         return Graph(with_outputs(graph(exported, component), outputs), spec.inputs, kept)
 
-    def changed_backbone(model: Argus, height: int, width: int, levels: list[int]) -> Graph:
-        assert (height, width, levels) == (SIZE, SIZE, [1, 2, 3])
+    def changed_backbone(model: Argus, image: ImageSpec, levels: list[int]) -> Graph:
+        assert (image, levels) == (ImageSpec(SIZE, SIZE), [1, 2, 3])
         backbone = traced(BACKBONE, ("f1", "f2", "f3"))
         name = "f3/scale"
         tensor = next(t for t in backbone.model.graph.initializer if t.name == name)
