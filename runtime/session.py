@@ -33,6 +33,7 @@ from argus_edge.runtime.device import Device
 from argus_edge.runtime.engines import EngineStatus, choose_engine, default_threads
 from argus_edge.runtime.frame_maker import FrameMaker, measured_names
 from argus_edge.runtime.graphs import Graphs
+from argus_edge.runtime.numerics import relative_error
 from argus_edge.runtime.opening import open_device
 from argus_edge.runtime.pending import PendingFrame
 from argus_edge.runtime.preprocess import PixelFormat, preprocess, to_rgb
@@ -264,7 +265,7 @@ class Runtime:
         tasks = self._selection.tasks
         with closing(Graphs(self.package, tasks, self.engine, self.precision, self.threads)) as graphs:
             return {
-                f"{component}.{name}": _difference(outputs[name], expected)
+                f"{component}.{name}": relative_error(expected, outputs[name])
                 for component, outputs in graphs.run_all(golden.image, golden.inputs)
                 for name, expected in golden.outputs.get(component, {}).items()
             }
@@ -362,10 +363,3 @@ def _tasks(
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width [px]."""
     return (size, size) if isinstance(size, int) else size
-
-
-def _difference(given: NDArray[Any], expected: NDArray[Any]) -> float:
-    if not np.issubdtype(expected.dtype, np.floating):
-        return float(np.mean(given != expected))
-    scale = float(np.max(np.abs(expected))) or 1.0
-    return float(np.max(np.abs(given - expected))) / scale
