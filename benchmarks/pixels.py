@@ -30,6 +30,7 @@ from rich.table import Table
 
 from argus_edge import Runtime
 from argus_edge.geometry import Letterbox
+from argus_edge.runtime.decode.dense_map import map_to_image
 from argus_edge.runtime.decode.masks import masks_to_image
 from argus_edge.runtime.decode.normal_map import normals_to_image
 from argus_edge.runtime.decode.panoptic import compete
@@ -107,6 +108,13 @@ def questions(height: int, width: int) -> Iterator[tuple[str, Pair]]:
         (
             lambda: compete(logits, scores, chosen, letterbox),
             lambda: reference.compete(logits, scores, chosen, letterbox),
+        ),
+    )
+    yield (
+        "values",
+        (
+            lambda: map_to_image(planes[0], letterbox),
+            lambda: letterbox.map_to_image(planes[0], "bilinear"),
         ),
     )
     yield (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,7 @@ from argus_edge.geometry import Letterbox
 from argus_edge.package import ModelPackage
 from argus_edge.runtime import _native
 from argus_edge.runtime.device import Load, PersonFinder
-from argus_edge.runtime.engines import Array
+from argus_edge.runtime.engines import Array, default_threads
 from argus_edge.runtime.engines.openvino_native import Compiled, CompiledCache, native_library
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.persons import fill_slots
@@ -55,6 +56,20 @@ def keep_compiled(
     return compiled_graphs(package, selection, precision, threads)
 
 
+def _load(compiled: Sequence[Compiled]) -> list[_native.Graph]:
+    """Load graphs, as many at once as there are cores: each keeps a single one busy. Raises EngineError."""
+    library = str(native_library())
+
+    def load(graph: Compiled) -> _native.Graph:
+        try:
+            return _native.Graph(library, str(graph.file), list(graph.settings.items()))
+        except RuntimeError as error:
+            raise EngineError(f"{graph.file}: OpenVINO cannot load it: {error}") from error
+
+    with ThreadPoolExecutor(default_threads()) as pool:
+        return list(pool.map(load, compiled))
+
+
 class NativeDevice:
     """Runs the stages in the C++ core, which never waits for the interpreter; only pose asks it for persons.
 
@@ -76,15 +91,14 @@ class NativeDevice:
         self._tags = itertools.count()
         self._loads: WeakValueDictionary[int, Load] = WeakValueDictionary()
         image = spec.input.tensor
-        self.executor: Final = _native.GraphExecutor(str(native_library()), int(np.prod(image.shape)))
+        self.executor: Final = _native.GraphExecutor(int(np.prod(image.shape)))
         known: set[str] = set()
-        for name in self._stages:
-            component, graph = spec.components[name], compiled[name]
+        for name, graph in zip(self._stages, _load([compiled[name] for name in self._stages]), strict=True):
+            component = spec.components[name]
             inputs = [tensor.name for tensor in component.inputs]
             try:
                 self.executor.add(
-                    str(graph.file),
-                    list(graph.settings.items()),
+                    graph,
                     image=IMAGE_TENSOR if component.is_backbone else "",
                     features=[tensor for tensor in inputs if tensor in known],
                     others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
@@ -92,7 +106,7 @@ class NativeDevice:
                     answers=name != BACKBONE,
                 )
             except RuntimeError as error:
-                raise EngineError(f"{graph.file}: OpenVINO cannot load it: {error}") from error
+                raise EngineError(f"{compiled[name].file}: {error}") from error
             if name == BACKBONE:
                 known = {tensor.name for tensor in component.outputs}
         for task in selection.tasks:

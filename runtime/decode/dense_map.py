@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.geometry import Letterbox
 from argus_edge.results import DenseMap
+from argus_edge.runtime import _native
 from argus_edge.runtime.decode.finite import require_finite
 
 
@@ -24,4 +26,12 @@ def decode_dense_map(outputs: Mapping[str, NDArray[Any]], letterbox: Letterbox, 
     """
     ((name, values),) = outputs.items()
     require_finite(name, values)
-    return DenseMap(letterbox.map_to_image(values[0], "bilinear"), unit)
+    return DenseMap(map_to_image(values[0], letterbox), unit)
+
+
+def map_to_image(values: NDArray[np.floating[Any]], letterbox: Letterbox) -> NDArray[np.float32]:
+    """As `letterbox.map_to_image` does bilinearly, without OpenCV, whose import costs 27 MiB."""
+    found = np.empty((letterbox.image_height, letterbox.image_width), np.float32)
+    resized = (letterbox.resized_height, letterbox.resized_width)
+    _native.map_to_image(np.ascontiguousarray(values, np.float32), resized, found)
+    return found

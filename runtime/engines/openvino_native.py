@@ -11,7 +11,6 @@ import ctypes
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from argus_edge.runtime.engines.plan_cache import Identity, PlanCache, cache_fol
 from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import Precision
 
-__all__ = ["Compiled", "CompiledCache", "native_library"]
+__all__ = ["Compiled", "CompiledCache", "installed_version", "native_library"]
 
 MOST_BYTES: Final = 4 << 30
 """What all compiled graphs of a user may take on disk; those used longest ago give way."""
@@ -52,7 +51,7 @@ class CompiledCache:
     """
 
     def __init__(self, threads: int, precision: Precision) -> None:
-        self._version, self._library = _version(), native_library()
+        self._version, self._library = installed_version(), native_library()
         self._threads, self._precision = threads, precision
         self._plans = PlanCache(cache_folder("openvino"))
 
@@ -76,23 +75,25 @@ class CompiledCache:
         return CompiledIdentity(graph_hash(model_file), self._precision, self._version, cpu, self._threads)
 
 
-@cache
 def native_library() -> Path:
     """Our library for the OpenVINO that is installed, which is loaded for it. Raises EngineMissingError."""
-    library = ops_library(_version())
+    library = ops_library(installed_version())
     spec = find_spec("openvino")
     folders = (spec.submodule_search_locations if spec else None) or ()
     try:
         for file in (file for folder in folders for file in Path(folder).glob("libs/libopenvino.so*")):
             ctypes.CDLL(str(file))  # ours finds it by its name, once it is loaded
+        ctypes.CDLL(str(library))
     except OSError as error:
-        raise EngineMissingError(f"OpenVINO does not load: {error}") from error
+        raise EngineMissingError(f"our library for OpenVINO does not load: {error}") from error
     return library
 
 
-def _version() -> str:
-    """The version of OpenVINO, without importing it."""
+def installed_version() -> str:
+    """The version of OpenVINO, without importing it. Raises EngineMissingError where there is none."""
     try:
+        if find_spec("openvino") is None:
+            raise importlib.metadata.PackageNotFoundError
         return importlib.metadata.version("openvino")
     except importlib.metadata.PackageNotFoundError as error:
         raise EngineMissingError("openvino is not installed; pip install 'argus-edge[openvino]'") from error

@@ -113,6 +113,13 @@ void compete(const Logits& logits, const Array<const float, -1>& scores, const I
     }
 }
 
+void map_to_image(const Array<const float, -1, -1>& map, const std::array<int, 2>& resized,
+                  const Array<float, -1, -1>& values) {
+    const std::array<int, 2> input{static_cast<int>(map.shape(0)), static_cast<int>(map.shape(1))};
+    const std::array<int, 2> image{static_cast<int>(values.shape(0)), static_cast<int>(values.shape(1))};
+    argus::map_to_image(map.data(), placed(input, resized, image), values.data());
+}
+
 void normals_to_image(const Array<const float, 3, -1, -1>& planes, const std::array<int, 2>& resized,
                       float shortest, const Array<float, -1, -1, 3>& normals) {
     const std::array<int, 2> input{static_cast<int>(planes.shape(1)), static_cast<int>(planes.shape(2))};
@@ -154,6 +161,10 @@ NB_MODULE(_native, m) {
           "negative outside of the mask, 0 when N is 0. `shares` (N, 3) holds pixels: of the mask, won, and "
           "won\n"
           "inside of it. Sizes and errors as of `masks_to_image`.");
+    m.def("map_to_image", &map_to_image, "map"_a.noconvert(), "resized"_a, "values"_a.noconvert(),
+          nb::call_guard<nb::gil_scoped_release>(),
+          "Bring a map (h, w) over the network's input to the image, `values` (H, W). Raises ValueError for\n"
+          "sizes that do not fit.");
     m.def("normals_to_image", &normals_to_image, "planes"_a.noconvert(), "resized"_a, "shortest"_a,
           "normals"_a.noconvert(), nb::call_guard<nb::gil_scoped_release>(),
           "Bring vectors (3, h, w) over the network's input to the image, `normals` (H, W, 3), and back to\n"

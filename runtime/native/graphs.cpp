@@ -48,24 +48,25 @@ void bind_graphs(nb::module_& m) {
         .def(
             "error", [](const argus::Work& work, std::size_t stage) { return work.errors.at(stage); },
             "stage"_a);
-    nb::class_<argus::GraphExecutor, argus::Executor>(m, "GraphExecutor")
+    nb::class_<argus::Graph>(m, "Graph")
         .def(
             "__init__",
-            [](argus::GraphExecutor* executor, const std::string& library, std::size_t image_bytes) {
-                new (executor) argus::GraphExecutor(argus::load_engine_api(library), image_bytes);
+            [](argus::Graph* graph, const std::string& library, const std::string& file,
+               const argus::Graph::Settings& settings) {
+                new (graph) argus::Graph(argus::load_engine_api(library), file, settings);
             },
-            "library"_a, "image_bytes"_a)
+            "library"_a, "file"_a, "settings"_a, nb::call_guard<nb::gil_scoped_release>());
+    nb::class_<argus::GraphExecutor, argus::Executor>(m, "GraphExecutor")
+        .def(nb::init<std::size_t>(), "image_bytes"_a)
         .def(
             "add",
-            [](argus::GraphExecutor& executor, const std::string& file,
-               const argus::GraphExecutor::Settings& settings, std::string image,
+            [](argus::GraphExecutor& executor, std::shared_ptr<argus::Graph> graph, std::string image,
                std::vector<std::string> features, std::vector<std::string> others,
                std::vector<std::string> outputs, bool answers) {
-                executor.add(
-                    file, settings,
-                    {std::move(image), std::move(features), std::move(others), std::move(outputs), answers});
+                executor.add(std::move(graph), {std::move(image), std::move(features), std::move(others),
+                                                std::move(outputs), answers});
             },
-            "file"_a, "settings"_a, "image"_a, "features"_a, "others"_a, "outputs"_a, "answers"_a,
+            "graph"_a, "image"_a, "features"_a, "others"_a, "outputs"_a, "answers"_a,
             nb::call_guard<nb::gil_scoped_release>())
         .def("set_prepare", &argus::GraphExecutor::set_prepare, "stage"_a, "prepare"_a.none(),
              "Have a callable (stage, work) run before a stage; None lets go of it.")

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <openvino/openvino.hpp>
 #include <set>
 #include <stdexcept>
@@ -29,7 +30,9 @@ ov::Core& core() {
 
 // A library of operations, which the process has once.
 void add_extension(const std::string& library) {
+    static std::mutex mutex;
     static std::set<std::string> added;
+    const std::lock_guard<std::mutex> lock(mutex);  // graphs are opened by several threads
     if (added.insert(library).second) {
         core().add_extension(library);
     }

@@ -178,6 +178,10 @@ void maps_of_any_size_reach_any_image() {
         std::vector<float> planes(3 *
                                   static_cast<std::size_t>(placement.input_height * placement.input_width));
         std::generate(planes.begin(), planes.end(), [&] { return numbers(random); });
+        std::vector<float> values(pixels);
+        argus::map_to_image(planes.data(), placement, values.data());
+        expect(std::abs(values[0]) <= 20 && std::isfinite(values.back()), "values lie between those given");
+
         std::vector<float> normals(3 * pixels);
         argus::normals_to_image(planes.data(), placement, 1e-6F, normals.data());
         const float* last = normals.data() + normals.size() - 3;

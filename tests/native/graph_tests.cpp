@@ -72,7 +72,7 @@ int run(ArgusEngine* engine, char* error, size_t size) {
 }
 
 const ArgusEngineApi kApi{ARGUS_ENGINE_API_VERSION, open, close, bytes, bind, run};
-const argus::GraphExecutor::Settings kSettings{{"THREADS", "1"}};
+const argus::Graph::Settings kSettings{{"THREADS", "1"}};
 
 template <typename Function>
 std::string refused(Function function) {
@@ -90,11 +90,15 @@ std::shared_ptr<argus::Work> work_of(const argus::GraphExecutor& executor, std::
     return work;
 }
 
+std::shared_ptr<argus::Graph> graph(const char* file, const argus::Graph::Settings& settings = kSettings) {
+    return std::make_shared<argus::Graph>(&kApi, file, settings);
+}
+
 // A backbone, a decoder of its features, and one that also reads what is prepared for each frame.
 void add_graphs(argus::GraphExecutor& executor) {
-    executor.add("backbone", kSettings, {"image", {}, {}, {"of backbone"}, false});
-    executor.add("det", kSettings, {"", {"of backbone"}, {}, {"of det"}, true});
-    executor.add("pose", kSettings, {"", {"of backbone"}, {"persons"}, {"of pose"}, true});
+    executor.add(graph("backbone"), {"image", {}, {}, {"of backbone"}, false});
+    executor.add(graph("det"), {"", {"of backbone"}, {}, {"of det"}, true});
+    executor.add(graph("pose"), {"", {"of backbone"}, {"persons"}, {"of pose"}, true});
     executor.set_prepare(2, [&executor](std::size_t stage, const std::shared_ptr<argus::Work>& work) {
         std::memset(executor.input(stage, "persons").data(), work->outputs.at(1).at(0).data()[0], kBytes);
     });
@@ -102,7 +106,7 @@ void add_graphs(argus::GraphExecutor& executor) {
 
 void answers_outlive_the_next_frame() {
     {
-        argus::GraphExecutor executor(&kApi, kBytes);
+        argus::GraphExecutor executor(kBytes);
         add_graphs(executor);
         expect(executor.run(0, nullptr), "a run without a frame keeps warm");
         std::vector<std::shared_ptr<argus::Work>> works;
@@ -127,13 +131,12 @@ void answers_outlive_the_next_frame() {
 }
 
 void what_does_not_fit_is_refused() {
-    argus::GraphExecutor executor(&kApi, kBytes + 1);
-    expect(!refused([&] { executor.add("a", kSettings, {"image", {}, {}, {"of a"}, true}); }).empty(),
+    argus::GraphExecutor executor(kBytes + 1);
+    expect(!refused([&] { executor.add(graph("a"), {"image", {}, {}, {"of a"}, true}); }).empty(),
            "an image of another size");
-    expect(!refused([&] { executor.add("b", kSettings, {"", {}, {"none"}, {"of b"}, true}); }).empty(),
+    expect(!refused([&] { executor.add(graph("b"), {"", {}, {"none"}, {"of b"}, true}); }).empty(),
            "an input that the graph does not have");
-    expect(refused([&] { executor.add("c", {}, {"", {}, {}, {"of c"}, true}); }) == "no such setting",
-           "what the engine says");
+    expect(refused([] { graph("c", {}); }) == "no such setting", "what the engine says");
     expect(!refused([] { argus::load_engine_api("/nowhere.so"); }).empty(), "a library that is not there");
 }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from argus_edge.errors import EngineError
 from argus_edge.geometry import Letterbox
 from argus_edge.runtime.decode import decode_anomaly, decode_normal_map, decode_scores
+from argus_edge.runtime.decode.dense_map import map_to_image
 from argus_edge.runtime.decode.normal_map import normals_to_image
 from tests.runtime.references import decode as reference
 
@@ -52,6 +53,8 @@ def test_both_implementations_agree(height: int, width: int) -> None:
     letterbox = Letterbox(height, width, 64, 64)
     compiled = decode_normal_map({"normals": planes[None]}, letterbox).normals
     np.testing.assert_allclose(compiled, reference.normals_to_image(planes, letterbox), atol=1e-4)
+    values = map_to_image(planes[0], letterbox)
+    np.testing.assert_allclose(values, letterbox.map_to_image(planes[0], "bilinear"), atol=1e-4)
 
 
 @both

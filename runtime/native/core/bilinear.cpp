@@ -27,6 +27,13 @@ void mix_rows(const float* low, const float* high, float part, std::size_t size,
     }
 }
 
+void resize_row(const float* row, const Bilinear& columns, int begin, int end, float* out) {
+    for (int x = begin; x < end; ++x) {
+        const auto at = static_cast<std::size_t>(x);
+        out[x] = between(row[columns.low[at]], row[columns.high[at]], columns.part[at]);
+    }
+}
+
 MapToImage::MapToImage(int height, int width, const Placement& placement)
     : input_rows(height, placement.input_height),
       input_columns(width, placement.input_width),
@@ -53,12 +60,21 @@ const float* InputRows::row(int i) {
     const auto map_row = [&](int y) { return map_ + static_cast<std::size_t>(y) * mixed_.size(); };
     mix_rows(map_row(rows.low[index]), map_row(rows.high[index]), rows.part[index], mixed_.size(),
              mixed_.data());
-    for (int x = begin_; x < end_; ++x) {
-        const auto at = static_cast<std::size_t>(x);
-        out[x] = between(mixed_[static_cast<std::size_t>(columns.low[at])],
-                         mixed_[static_cast<std::size_t>(columns.high[at])], columns.part[at]);
-    }
+    resize_row(mixed_.data(), columns, begin_, end_, out);
     return out;
+}
+
+void map_to_image(const float* map, const Placement& placement, float* values) {
+    const Bilinear rows(placement.resized_height, placement.image_height);
+    const Bilinear columns(placement.resized_width, placement.image_width);
+    const auto map_row = [&](int y) {
+        return map + static_cast<std::size_t>(y) * static_cast<std::size_t>(placement.input_width);
+    };
+    std::vector<float> mixed(static_cast<std::size_t>(placement.resized_width));
+    for (std::size_t y = 0; y < rows.low.size(); ++y, values += placement.image_width) {
+        mix_rows(map_row(rows.low[y]), map_row(rows.high[y]), rows.part[y], mixed.size(), mixed.data());
+        resize_row(mixed.data(), columns, 0, placement.image_width, values);
+    }
 }
 
 }  // namespace argus

@@ -38,6 +38,9 @@ inline float between(float low, float high, float part) { return low * (1.0F - p
 /// What lies `part` of the way from the row `low` to the row `high`, `size` values each.
 void mix_rows(const float* low, const float* high, float part, std::size_t size, float* out);
 
+/// `row`, of as many values as `columns` has sources, at its targets `begin` to `end`.
+void resize_row(const float* row, const Bilinear& columns, int begin, int end, float* out);
+
 /// A map at the size of the network's input: row by row, from the top down, of which two neighbours are kept.
 class InputRows {
   public:
@@ -54,5 +57,9 @@ class InputRows {
     std::vector<float> mixed_;  // a row of the input as wide as the map
     std::vector<float> rows_;   // (2, input width)
 };
+
+/// Brings the image's part of a map (input height, input width) to the image: `values` (image_height,
+/// image_width).
+void map_to_image(const float* map, const Placement& placement, float* values);
 
 }  // namespace argus

@@ -20,6 +20,7 @@ typedef struct {
 
     // Load a network that the same engine has compiled and written to a file. `settings` are pairs of names
     // and values, `count` pairs. NULL when that fails, with the reason in `error`.
+    // It may be called by several threads at once.
     ArgusEngine* (*open)(const char* file, const char* const* settings, size_t count, char* error,
                          size_t size);
     void (*close)(ArgusEngine* engine);

@@ -47,100 +47,96 @@ const ArgusEngineApi* load_engine_api(const std::string& file) {
     return api;
 }
 
-GraphExecutor::~GraphExecutor() {
-    for (const Graph& graph : graphs_) {
-        api_->close(graph.engine);
-    }
-}
-
-void GraphExecutor::add(const std::string& file, const Settings& settings, const Wiring& wiring) {
+Graph::Graph(const ArgusEngineApi* api, const std::string& file, const Settings& settings) : api_(api) {
     std::vector<const char*> pairs;
     for (const auto& [name, value] : settings) {
         pairs.push_back(name.c_str());
         pairs.push_back(value.c_str());
     }
     Message error{};
-    ArgusEngine* const engine =
-        api_->open(file.c_str(), pairs.data(), settings.size(), error.data(), error.size());
-    if (engine == nullptr) {
+    engine_ = api->open(file.c_str(), pairs.data(), settings.size(), error.data(), error.size());
+    if (engine_ == nullptr) {
         throw std::runtime_error(error.data());
     }
-    Graph& graph = graphs_.emplace_back();
-    graph.engine = engine;
-    graph.wiring = wiring;
+}
+
+std::size_t Graph::bytes(const std::string& name) const {
+    const std::size_t bytes = api_->bytes(engine_, name.c_str());
+    if (bytes == 0) {
+        throw std::runtime_error("the graph has no tensor " + name);
+    }
+    return bytes;
+}
+
+void Graph::bind(const std::string& name, const Buffer& memory) const {
+    if (memory.bytes() != bytes(name)) {
+        throw std::runtime_error("tensor " + name + " has another size than what is bound to it");
+    }
+    Message error{};
+    if (api_->bind(engine_, name.c_str(), memory.data(), error.data(), error.size()) == 0) {
+        throw std::runtime_error(error.data());
+    }
+}
+
+void Graph::run() const {
+    Message error{};
+    if (api_->run(engine_, error.data(), error.size()) == 0) {
+        throw std::runtime_error(error.data());
+    }
+}
+
+void GraphExecutor::add(std::shared_ptr<const Graph> graph, const Wiring& wiring) {
+    Stage stage{std::move(graph), wiring, {}, {}, {}};
     if (!wiring.image.empty()) {
-        bind(graph, wiring.image, image_);
+        stage.graph->bind(wiring.image, image_);
     }
     for (const std::string& name : wiring.features) {
-        bind(graph, name, *features_.at(name));
+        stage.graph->bind(name, *features_.at(name));
     }
     for (const std::string& name : wiring.others) {
-        bind(graph, name, graph.inputs.emplace(name, Buffer(bytes(graph, name))).first->second);
+        stage.graph->bind(name, stage.inputs.emplace(name, stage.graph->bytes(name)).first->second);
     }
-    graph.outputs.reserve(wiring.outputs.size());  // `features_` points at its elements
     for (const std::string& name : wiring.outputs) {
-        graph.outputs.emplace_back(bytes(graph, name));
-        bind(graph, name, graph.outputs.back());
-        if (!wiring.answers) {
-            features_[name] = &graph.outputs.back();
+        stage.outputs.emplace_back(stage.graph->bytes(name));
+        stage.graph->bind(name, stage.outputs.back());
+    }
+    stages_.push_back(std::move(stage));
+    if (!wiring.answers) {
+        for (std::size_t i = 0; i < wiring.outputs.size(); ++i) {  // they stay where they are from now on
+            features_[wiring.outputs[i]] = &stages_.back().outputs[i];
         }
     }
 }
 
 const Buffer& GraphExecutor::input(std::size_t stage, const std::string& name) const {
-    return graphs_.at(stage).inputs.at(name);
+    return stages_.at(stage).inputs.at(name);
 }
 
-bool GraphExecutor::run(std::size_t stage, Ticket* frame) {
-    Graph& graph = graphs_.at(stage);
-    const std::string& image = graph.wiring.image;
+bool GraphExecutor::run(std::size_t index, Ticket* frame) {
+    const Stage& stage = stages_.at(index);
+    const std::string& image = stage.wiring.image;
     Work* const work = frame == nullptr ? nullptr : static_cast<Work*>(frame->payload().get());
     try {
-        if (work != nullptr && graph.prepare) {
-            graph.prepare(stage, work->shared_from_this());
+        if (work != nullptr && stage.prepare) {
+            stage.prepare(index, work->shared_from_this());
         }
         if (!image.empty()) {
-            bind(graph, image, work == nullptr ? image_ : work->image);
+            stage.graph->bind(image, work == nullptr ? image_ : work->image);
         }
-        run_graph(graph);
-        if (work != nullptr && graph.wiring.answers) {  // the next run of the graph overwrites them
-            std::vector<Buffer>& outputs = work->outputs.at(stage);
-            for (const Buffer& output : graph.outputs) {
+        stage.graph->run();
+        if (work != nullptr && stage.wiring.answers) {  // the next run of the graph overwrites them
+            std::vector<Buffer>& outputs = work->outputs.at(index);
+            for (const Buffer& output : stage.outputs) {
                 std::memcpy(outputs.emplace_back(output.bytes()).data(), output.data(), output.bytes());
             }
         }
         return true;
     } catch (const std::exception& problem) {
         if (work != nullptr) {
-            work->errors.at(stage) = problem.what();
+            work->errors.at(index) = problem.what();
         }
         return false;
     }
-}
-
-void GraphExecutor::bind(const Graph& graph, const std::string& name, const Buffer& memory) const {
-    if (memory.bytes() != bytes(graph, name)) {
-        throw std::runtime_error("tensor " + name + " has another size than what is bound to it");
-    }
-    Message error{};
-    if (api_->bind(graph.engine, name.c_str(), memory.data(), error.data(), error.size()) == 0) {
-        throw std::runtime_error(error.data());
-    }
-}
-
-void GraphExecutor::run_graph(const Graph& graph) const {
-    Message error{};
-    if (api_->run(graph.engine, error.data(), error.size()) == 0) {
-        throw std::runtime_error(error.data());
-    }
-}
-
-std::size_t GraphExecutor::bytes(const Graph& graph, const std::string& name) const {
-    const std::size_t bytes = api_->bytes(graph.engine, name.c_str());
-    if (bytes == 0) {
-        throw std::runtime_error("the graph has no tensor " + name);
-    }
-    return bytes;
 }
 
 }  // namespace argus

@@ -46,6 +46,31 @@ struct Work : std::enable_shared_from_this<Work> {
 /// version.
 const ArgusEngineApi* load_engine_api(const std::string& file);
 
+/// A graph that an engine has loaded.
+class Graph {
+  public:
+    using Settings = std::vector<std::pair<std::string, std::string>>;
+
+    /// Several may be loaded at once, each by a thread of its own. Throws std::runtime_error.
+    Graph(const ArgusEngineApi* api, const std::string& file, const Settings& settings);
+    ~Graph() { api_->close(engine_); }
+    Graph(const Graph&) = delete;
+    Graph& operator=(const Graph&) = delete;
+
+    /// Of an input or output, all of it. Throws std::runtime_error when there is none of that name.
+    std::size_t bytes(const std::string& name) const;
+
+    /// Have an input read from, or an output written to, memory of its size. Throws std::runtime_error.
+    void bind(const std::string& name, const Buffer& memory) const;
+
+    /// Throws std::runtime_error.
+    void run() const;
+
+  private:
+    const ArgusEngineApi* api_;
+    ArgusEngine* engine_;
+};
+
 /// Where a graph's tensors, named, come from and go to.
 struct Wiring {
     std::string image;                  // input that is the frame's image; empty: none
@@ -61,40 +86,33 @@ class GraphExecutor : public Executor {
   public:
     /// Called before a stage runs: prepares what it reads besides features. Throws when that fails.
     using Prepare = std::function<void(std::size_t stage, std::shared_ptr<Work> work)>;
-    using Settings = std::vector<std::pair<std::string, std::string>>;
 
-    GraphExecutor(const ArgusEngineApi* api, std::size_t image_bytes) : api_(api), image_(image_bytes) {}
-    ~GraphExecutor() override;
+    explicit GraphExecutor(std::size_t image_bytes) : image_(image_bytes) {}
 
-    /// Load the graph of the next stage. Throws std::runtime_error.
-    void add(const std::string& file, const Settings& settings, const Wiring& wiring);
+    /// Wire the graph of the next stage. Throws std::runtime_error.
+    void add(std::shared_ptr<const Graph> graph, const Wiring& wiring);
 
     /// Have a stage prepared before each run.
-    void set_prepare(std::size_t stage, Prepare prepare) { graphs_.at(stage).prepare = std::move(prepare); }
+    void set_prepare(std::size_t stage, Prepare prepare) { stages_.at(stage).prepare = std::move(prepare); }
 
     /// Memory of an input that is filled from outside. Throws std::out_of_range.
     const Buffer& input(std::size_t stage, const std::string& name) const;
 
-    std::size_t stages() const { return graphs_.size(); }
+    std::size_t stages() const { return stages_.size(); }
 
-    bool run(std::size_t stage, Ticket* frame) override;
+    bool run(std::size_t index, Ticket* frame) override;
 
   private:
-    struct Graph {
-        ArgusEngine* engine = nullptr;
+    struct Stage {
+        std::shared_ptr<const Graph> graph;
         Wiring wiring;
         std::map<std::string, Buffer> inputs;  // filled from outside
         std::vector<Buffer> outputs;
         Prepare prepare;
     };
 
-    void bind(const Graph& graph, const std::string& name, const Buffer& memory) const;
-    void run_graph(const Graph& graph) const;
-    std::size_t bytes(const Graph& graph, const std::string& name) const;
-
-    const ArgusEngineApi* api_;
-    Buffer image_;                                   // blank: what a run without a frame sees
-    std::vector<Graph> graphs_;                      // by stage
+    Buffer image_;  // blank: what a run without a frame sees
+    std::vector<Stage> stages_;
     std::map<std::string, const Buffer*> features_;  // what a stage has written, by its name
 };
 
