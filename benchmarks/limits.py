@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,13 +32,12 @@ from rich.console import Console
 from rich.table import Table
 
 from argus_edge.command import positive_number, run_command
-from argus_edge.errors import EngineMissingError, InputError
+from argus_edge.errors import InputError
 from argus_edge.export.operations import Work, work_of
 from argus_edge.export.precision import to_int8
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, Engine, available_engines, default_threads, open_engine
-from argus_edge.runtime.engines.openvino_engine import create_operation
-from argus_edge.runtime.engines.openvino_ops import replace_samplings
+from argus_edge.runtime.engines.openvino_engine import respell
 from argus_edge.runtime.machine import this_machine
 from argus_edge.runtime.timing import Times, engine_run, interleaved, noise
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, Precision
@@ -170,8 +169,7 @@ def profiled(file: Path, inputs: Inputs, threads: int, runs: int) -> list[tuple[
 
     core = openvino.Core()
     model = core.read_model(file)
-    with suppress(EngineMissingError):
-        replace_samplings(model, create_operation())
+    respell(model)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "PERF_COUNT": True}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
     spent: dict[tuple[str, str], float] = {}

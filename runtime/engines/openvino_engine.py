@@ -10,16 +10,21 @@ import contextlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError, EngineMissingError
 from argus_edge.runtime.engines.openvino_native import installed_version, native_library
 from argus_edge.runtime.engines.openvino_ops import Create, ops_library, replace_samplings
+from argus_edge.runtime.engines.openvino_products import spell_products
+from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import PERSONS_TENSOR, Precision
 
 if TYPE_CHECKING:
     from argus_edge.runtime.engines import Array
+
+VNNI: Final = {"avx512_vnni", "avx_vnni", "amx_int8"}
+"""Instructions that multiply bytes in one step, by any name."""
 
 
 class OpenVINOEngine:
@@ -43,9 +48,7 @@ class OpenVINOEngine:
             fixed = regions or (samples and precision == "int8")
             float_type = "f32" if fixed else _float_type(precision, capabilities)
             # Our operation takes f32. OpenVINO casts for it among layers in bf16, not in a graph made f16.
-            if float_type != "f16":
-                with contextlib.suppress(EngineMissingError):  # `note` tells
-                    replace_samplings(model, create_operation())
+            respell(model, samplings=float_type != "f16", products=precision == "int8")
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": str(threads),
@@ -121,6 +124,17 @@ def create_operation() -> Create:
         raise EngineMissingError(f"{library} does not load: {_cause(error)}") from error
     create: Create = factory.create
     return create
+
+
+def respell(model: Any, samplings: bool = True, products: bool = True) -> None:
+    """Rewrite an openvino.Model, as it was read, to what this CPU is fast at (docs/openvino.md)."""
+    if samplings:
+        with contextlib.suppress(EngineMissingError):  # `note` tells
+            replace_samplings(model, create_operation())
+    features = set(this_machine().features)
+    if products and "avx2" in features and not features & VNNI:
+        create = require("openvino.utils.node_factory", "openvino").NodeFactory().create
+        spell_products(model, create, require("openvino.op", "openvino").Constant)
 
 
 def _output_name(port: Any) -> str:

@@ -23,6 +23,8 @@ from argus_edge.spec import Precision
 
 __all__ = ["Compiled", "CompiledCache", "installed_version", "native_library"]
 
+SPELLING: Final = 2
+"""Of what `openvino_engine.respell` makes of a graph; a change of it compiles everything again."""
 MOST_BYTES: Final = 4 << 30
 """What all compiled graphs of a user may take on disk; those used longest ago give way."""
 
@@ -34,6 +36,7 @@ class CompiledIdentity(Identity):
     openvino: str
     cpu: str
     threads: int
+    spelling: int = SPELLING
 
 
 @dataclass(frozen=True, slots=True)
