@@ -6,7 +6,7 @@ makes loads, its `executor` runs the pipeline's stages on them, and it gives the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -106,11 +106,11 @@ class PersonFinder:
 class PythonDevice:
     """Runs the stages on engines that Python calls, in the pipeline's own thread.
 
-    Opening loads the graphs and runs one blank frame through them. Raises EngineError, PackageError.
+    `graphs` are those for one frame, and for each number of them that may run at once.
     """
 
     def __init__(
-        self, package: ModelPackage, selection: Selection, graphs: Graphs, finder: PersonFinder
+        self, package: ModelPackage, selection: Selection, graphs: Mapping[int, Graphs], finder: PersonFinder
     ) -> None:
         self._spec, self._graphs, self._finder = package.spec, graphs, finder
         self._stages = [stage.name for stage in selection.stages]
@@ -141,25 +141,36 @@ class PythonDevice:
     def close(self) -> None:
         """See `Device.close`."""
         self.executor.release()
-        self._graphs.close()
+        for each in self._graphs.values():
+            each.close()
 
-    def _run(self, stage: int, load: Load | None) -> bool:
-        """One stage; what goes wrong is the frame's affair, and whoever waits for it is told."""
+    def _run(self, stage: int, loads: Sequence[Load], first: int) -> bool:
+        """One stage; what goes wrong is the frames' affair, and whoever waits for them is told."""
         component = self._stages[stage]
-        if load is None:
-            self._graphs.warm_up(component)
+        if not loads:
+            self._graphs[1].warm_up(component)
             return True
         try:
+            graphs = self._graphs[len(loads)]
             if component == BACKBONE:
-                self._features = self._graphs.features(load.tensor)
+                tensors = [load.tensor for load in loads]
+                self._features = graphs.features(tensors[0] if len(loads) == 1 else np.concatenate(tensors))
             elif component in self._poses:
+                (load,) = loads
                 load.answers[component] = self._run_pose(load, self._poses[component])
             else:
-                load.answers[component] = _kept(self._graphs.decode(component, self._features))
-        except Exception as error:  # noqa: BLE001 - whoever waits for the frame gets it
-            load.errors[component] = error
+                outputs = graphs.decode(component, self._features_of(first, len(loads)))
+                for place, load in enumerate(loads):
+                    load.answers[component] = _kept(outputs, place, len(loads))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the frames gets it
+            for load in loads:
+                load.errors[component] = error
             return False
         return True
+
+    def _features_of(self, first: int, frames: int) -> Mapping[str, Array]:
+        """Those of so many of the frames that the backbone has run on."""
+        return {name: values[first : first + frames] for name, values in self._features.items()}
 
     def _run_pose(self, load: Load, entry: TaskEntry) -> dict[str, Array]:
         """`heatmaps` (N, K, h, w) of N persons: from the frame's features, or from a crop of each."""
@@ -170,7 +181,7 @@ class PythonDevice:
             return {heatmaps.name: np.zeros((0, *heatmaps.shape[1:]), heatmaps.dtype)}
         if component.persons is not None:
             slots = fill_slots(persons, load.letterbox, component.persons.shape[0])
-            outputs = self._graphs.decode(entry.component, self._features, slots)
+            outputs = self._graphs[1].decode(entry.component, self._features, slots)
             return {name: values[: len(persons)].copy() for name, values in outputs.items()}
         assert load.image is not None
         crops = [self._run_crop(entry, region, load.image) for region in persons.regions]
@@ -181,9 +192,10 @@ class PythonDevice:
     ) -> dict[str, Array]:
         height, width = self._spec.extra_inputs[entry.backbone].shape[1:3]
         crop = warp(image, grid_matrix(region, height, width), height, width, self._spec.input.pad_color)
-        return _kept(self._graphs.decode(entry.component, self._graphs.features(crop[None], entry.backbone)))
+        graphs = self._graphs[1]
+        return _kept(graphs.decode(entry.component, graphs.features(crop[None], entry.backbone)))
 
 
-def _kept(outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Copies that outlive the next run of their graph."""
-    return {name: values.copy() for name, values in outputs.items()}
+def _kept(outputs: Mapping[str, Array], place: int = 0, frames: int = 1) -> dict[str, Array]:
+    """Copies, which outlive the next run of their graph, of the part that is one frame's of several."""
+    return {name: np.split(values, frames)[place].copy() for name, values in outputs.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from argus_edge.errors import ArgusError, EngineError
 from argus_edge.results import Frame, Result
 from argus_edge.runtime import _native
@@ -13,10 +15,13 @@ from argus_edge.spec import BACKBONE, PackageSpec
 __all__ = ["FrameMaker", "measured_names"]
 
 
-def measured_names(selection: Selection) -> list[str]:
-    """What a pipeline measures: its stages, the preprocessing, and the making of each task's result."""
+def measured_names(selection: Selection, batches: Sequence[int]) -> list[str]:
+    """What a pipeline measures: its stages on one frame and on several at once, "backbone x4", the
+    preprocessing, and the making of each task's result.
+    """
     stages = [stage.name for stage in selection.stages]
-    return [*stages, "preprocess", *(f"{task}.decode" for task in selection.reported)]
+    at_once = [f"{stage} x{frames}" for frames in batches for stage in stages]
+    return [*stages, *at_once, "preprocess", *(f"{task}.decode" for task in selection.reported)]
 
 
 class FrameMaker:
@@ -28,17 +33,18 @@ class FrameMaker:
         selection: Selection,
         device: Device,
         pipeline: _native.Pipeline,
+        names: Sequence[str],
         score_threshold: float,
     ) -> None:
         self._spec, self._selection, self._device, self._pipeline = spec, selection, device, pipeline
         self._score_threshold = score_threshold
-        self._names = measured_names(selection)
+        self._names = names
 
     def begun(self, load: Load, begin: float) -> None:
         """Note that a frame was handed in at `begin` and is preprocessed now [s]."""
         now = self._pipeline.now()
         load.begin, load.preprocess = begin, now - begin
-        self._record("preprocess", 0, begin, now)
+        self._record("preprocess", [], begin, now)
 
     def make(self, load: Load, report: _native.FrameReport) -> tuple[Frame, Exception | None]:
         """The frame's results, and the first error among its tasks."""
@@ -65,7 +71,7 @@ class FrameMaker:
                     missing[task] = f"failed: {error}"
                 stop = self._pipeline.now()
                 timings[f"{task}.decode"] = stop - start
-                self._record(f"{task}.decode", report.id, start, stop)
+                self._record(f"{task}.decode", [report.id], start, stop)
         now = self._pipeline.now()
         timings["wait"] = max(now - load.begin - sum(timings.values()), 0.0)
         timings["total"] = now - load.begin
@@ -97,5 +103,5 @@ class FrameMaker:
             wanted += needs[stage]
         return found or EngineError(f"task {task!r} failed")
 
-    def _record(self, name: str, frame: int, begin: float, end: float) -> None:
-        self._pipeline.record(self._names.index(name), frame, begin, end)
+    def _record(self, name: str, frames: list[int], begin: float, end: float) -> None:
+        self._pipeline.record(self._names.index(name), frames, begin, end)

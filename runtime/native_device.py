@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -26,37 +26,48 @@ from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, Precision, T
 __all__ = ["NativeDevice", "compiled_graphs", "keep_compiled"]
 
 
+CompiledGraphs: TypeAlias = dict[int, dict[str, Compiled]]
+"""Frames that run at once -> component -> its compiled form."""
+
+
 def compiled_graphs(
-    package: ModelPackage, selection: Selection, precision: Precision, threads: int
-) -> dict[str, Compiled] | None:
-    """Component -> its compiled form in this user's cache; None where one is missing.
+    packages: Mapping[int, ModelPackage], selection: Selection, precision: Precision, threads: int
+) -> CompiledGraphs | None:
+    """The compiled forms in this user's cache, for each number of frames; None where one is missing.
 
     Raises EngineMissingError where the core cannot run them anyhow, and says why.
     """
-    if any(package.spec.tasks[task].backbone != BACKBONE for task in selection.tasks):
+    if any(packages[1].spec.tasks[task].backbone != BACKBONE for task in selection.tasks):
         raise EngineMissingError("pose from crops is run from Python")
     cache = CompiledCache(threads, precision)
-    found = {}
-    for stage in selection.stages:
-        compiled = cache.find(package.model_file(stage.name, precision))
-        if compiled is None:
-            return None
-        found[stage.name] = compiled
+    found: CompiledGraphs = {}
+    for frames, package in packages.items():
+        found[frames] = {}
+        for stage in selection.stages:
+            compiled = cache.find(package.model_file(stage.name, precision))
+            if compiled is None:
+                return None
+            found[frames][stage.name] = compiled
     return found
 
 
 def keep_compiled(
-    graphs: Graphs, package: ModelPackage, selection: Selection, precision: Precision, threads: int
-) -> dict[str, Compiled] | None:
+    graphs: Mapping[int, Graphs],
+    packages: Mapping[int, ModelPackage],
+    selection: Selection,
+    precision: Precision,
+    threads: int,
+) -> CompiledGraphs | None:
     """Write the compiled form of graphs that are open to the cache, and find it there. Raises EngineError."""
     cache = CompiledCache(threads, precision)
-    for stage in selection.stages:
-        content, settings = graphs.exported(stage.name)
-        cache.keep(package.model_file(stage.name, precision), content, settings)
-    return compiled_graphs(package, selection, precision, threads)
+    for frames, package in packages.items():
+        for stage in selection.stages:
+            content, settings = graphs[frames].exported(stage.name)
+            cache.keep(package.model_file(stage.name, precision), content, settings)
+    return compiled_graphs(packages, selection, precision, threads)
 
 
-def _load(compiled: Sequence[Compiled]) -> list[_native.Graph]:
+def _load(compiled: Iterable[Compiled]) -> list[_native.Graph]:
     """Load graphs, as many at once as there are cores: each keeps a single one busy. Raises EngineError."""
     library = str(native_library())
 
@@ -82,7 +93,7 @@ class NativeDevice:
         self,
         package: ModelPackage,
         selection: Selection,
-        compiled: Mapping[str, Compiled],
+        compiled: CompiledGraphs,
         finder: PersonFinder,
     ) -> None:
         self._package, self._finder = package, finder
@@ -90,29 +101,36 @@ class NativeDevice:
         self._stages = [stage.name for stage in selection.stages]
         self._tags = itertools.count()
         self._loads: WeakValueDictionary[int, Load] = WeakValueDictionary()
-        image = spec.input.tensor
-        self.executor: Final = _native.GraphExecutor(int(np.prod(image.shape)))
-        known: set[str] = set()
-        for name, graph in zip(self._stages, _load([compiled[name] for name in self._stages]), strict=True):
-            component = spec.components[name]
-            inputs = [tensor.name for tensor in component.inputs]
+        image_bytes = int(np.prod(spec.input.tensor.shape))
+        self.executor: Final = _native.GraphExecutor(image_bytes, max(compiled))
+        wanted = [(name, frames) for name in self._stages for frames in sorted(compiled)]
+        graphs = _load(compiled[frames][name] for name, frames in wanted)
+        for (name, frames), graph in zip(wanted, graphs, strict=True):
             try:
-                self.executor.add(
-                    graph,
-                    image=IMAGE_TENSOR if component.is_backbone else "",
-                    features=[tensor for tensor in inputs if tensor in known],
-                    others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
-                    outputs=[tensor.name for tensor in component.outputs],
-                    answers=name != BACKBONE,
-                )
+                if frames == 1:
+                    self._add(name, graph)
+                else:
+                    self.executor.add_batch(self._stages.index(name), frames, graph)
             except RuntimeError as error:
-                raise EngineError(f"{compiled[name].file}: {error}") from error
-            if name == BACKBONE:
-                known = {tensor.name for tensor in component.outputs}
+                raise EngineError(f"{compiled[frames][name].file}: {error}") from error
         for task in selection.tasks:
             entry = spec.tasks[task]
             if entry.row(task).kind == POSE:
                 self._prepare_pose(entry)
+
+    def _add(self, name: str, graph: _native.Graph) -> None:
+        """Wire the graph of the next stage."""
+        components = self._package.spec.components
+        component, features = components[name], {tensor.name for tensor in components[BACKBONE].outputs}
+        inputs = [tensor.name for tensor in component.inputs]
+        self.executor.add(
+            graph,
+            image=IMAGE_TENSOR if component.is_backbone else "",
+            features=[tensor for tensor in inputs if tensor in features],
+            others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
+            outputs=[tensor.name for tensor in component.outputs],
+            answers=name != BACKBONE,
+        )
 
     def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
         """See `Device.load`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+
 from argus_edge.errors import EngineError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.device import Device, PersonFinder, PythonDevice
@@ -14,7 +17,7 @@ __all__ = ["open_device"]
 
 
 def open_device(
-    package: ModelPackage,
+    packages: Mapping[int, ModelPackage],
     selection: Selection,
     engine: str,
     precision: Precision,
@@ -24,27 +27,34 @@ def open_device(
 ) -> tuple[Device, tuple[str, ...]]:
     """The device that runs the stages of `selection`, and why it is not the native one where it could be.
 
+    `packages` are the package as it is for one frame, and for each number of frames that may run at once.
     OpenVINO is run by the C++ core, where compiled graphs may be kept. They are compiled by way of Python
     when they are new to this user's cache, and checked on a blank frame. Raises EngineError, PackageError.
     """
-    finder = PersonFinder(package, selection, score_threshold)
+    finder = PersonFinder(packages[1], selection, score_threshold)
     notes: tuple[str, ...] = ()
     native = engine == "openvino" and cache
     if native:
         try:
-            compiled = compiled_graphs(package, selection, precision, threads)
+            compiled = compiled_graphs(packages, selection, precision, threads)
             if compiled is not None:
-                return NativeDevice(package, selection, compiled, finder), ()
+                return NativeDevice(packages[1], selection, compiled, finder), ()
         except EngineError as error:
             notes = (f"openvino: frames pass through Python: {error}",)
-    graphs = Graphs(package, selection.tasks, engine, precision, threads)
-    if native and not notes:
-        try:
-            compiled = keep_compiled(graphs, package, selection, precision, threads)
-            if compiled is not None:
-                device = NativeDevice(package, selection, compiled, finder)
-                graphs.close()
-                return device, ()
-        except EngineError as error:
-            notes = (f"openvino: frames pass through Python: {error}",)
-    return PythonDevice(package, selection, graphs, finder), notes
+    with ExitStack() as stack:
+        graphs = {
+            frames: stack.enter_context(
+                closing(Graphs(package, selection.tasks, engine, precision, threads))
+            )
+            for frames, package in packages.items()
+        }
+        if native and not notes:
+            try:
+                compiled = keep_compiled(graphs, packages, selection, precision, threads)
+                if compiled is not None:
+                    return NativeDevice(packages[1], selection, compiled, finder), ()
+            except EngineError as error:
+                notes = (f"openvino: frames pass through Python: {error}",)
+        device = PythonDevice(packages[1], selection, graphs, finder)
+        stack.pop_all()
+    return device, notes

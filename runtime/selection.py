@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from argus_edge.errors import InputError, PackageError, TaskError
+from argus_edge.package import ModelPackage
 from argus_edge.runtime.decode import check_outputs
 from argus_edge.runtime.persons import PERSON
 from argus_edge.runtime.schedule import Stage
-from argus_edge.spec import BACKBONE, PackageSpec, Precision, TaskEntry
+from argus_edge.spec import BACKBONE, ImageSpec, PackageSpec, Precision, TaskEntry
 from argus_edge.tasks import get_task
 
-__all__ = ["POSE", "Selection", "choose_precision", "select"]
+__all__ = ["POSE", "Selection", "choose_precision", "packages_at_once", "select"]
 
 POSE: Final = "keypoints"
 """The output kind of what needs persons."""
@@ -66,6 +67,25 @@ def choose_precision(spec: PackageSpec, precision: Precision | None) -> Precisio
             f"package {spec.name!r} has no precision {precision!r}; it has: {', '.join(spec.precisions)}"
         )
     return precision
+
+
+def packages_at_once(package: ModelPackage, image: ImageSpec, most: int) -> dict[int, ModelPackage]:
+    """The package for each number of frames that it takes at once, from 2 to `most`, in inputs like `image`.
+
+    Raises InputError where `most` asks for some and there are none.
+    """
+    if most < 1:
+        raise InputError(f"batch must be at least 1, got {most}")
+    has = sorted(
+        each.batch for each in package.spec.inputs if each.batch > 1 and replace(each, batch=1) == image
+    )
+    found = {frames: package.at(image.height, image.width, frames) for frames in has if frames <= most}
+    if most > 1 and not found:
+        raise InputError(
+            f"package {package.spec.name!r} has graphs for {', '.join(map(str, has)) or 'no'} frames of "
+            f"{image.size} px at once, asked for up to {most}; export it with --batch {most}"
+        )
+    return found
 
 
 def check_names(what: str, given: Mapping[str, object], tasks: Sequence[str]) -> None:

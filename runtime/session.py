@@ -45,7 +45,7 @@ from argus_edge.runtime.schedule import (
     native_overflow,
     native_specs,
 )
-from argus_edge.runtime.selection import check_names, choose_precision, select
+from argus_edge.runtime.selection import check_names, choose_precision, packages_at_once, select
 from argus_edge.runtime.sources import Source, SourceFrame
 from argus_edge.runtime.statistics import RuntimeStats, trace_events, write_trace
 from argus_edge.runtime.streaming import stream_frames
@@ -84,6 +84,9 @@ class Runtime:
             cool down; None leaves that alone.
         cache: keep what OpenVINO compiles in this user's cache. Without it every opening compiles, and frames
             pass through Python: for packages that are opened once.
+        batch: most frames that run at once, each of another stream, where they wait together; the package
+            must hold graphs for several (`argus-export --batch`). All graphs up to this number are loaded,
+            which takes their memory. 1: frames run one by one.
 
     Opening reads and checks the whole package and loads the backbone and the decoders of the chosen tasks: a
     graph that does not give what the package declares is found here, and the first call is as fast as the
@@ -115,12 +118,15 @@ class Runtime:
         timeout: float = 60.0,
         keep_warm: float | None = None,
         cache: bool = True,
+        batch: int = 1,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f"score_threshold must be in [0, 1], got {score_threshold}")
         opened = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
         self.package: Final = opened if size is None else opened.at(*_sides(size))
         spec = self.package.spec
+        packages = {1: self.package, **packages_at_once(opened, spec.input, batch)}
+        self.batches: Final = tuple(packages)
         self._selection: Final = select(spec, tasks)
         self.tasks: Final = self._selection.reported
         self.precision: Final = choose_precision(spec, precision)
@@ -134,13 +140,16 @@ class Runtime:
         status, why = choose_engine(engine, spec.target)
         self._status: Final[EngineStatus] = status
         device, notes = open_device(
-            self.package, self._selection, status.name, self.precision, self.threads, score_threshold, cache
+            packages, self._selection, status.name, self.precision, self.threads, score_threshold, cache
         )
         self._device: Final[Device] = device
         self._why: Final = (*why, *notes)
-        self._names: Final = measured_names(self._selection)
-        self._pipeline: Final = _native.Pipeline(*specs, self._names, _TRACED_EVENTS)
-        self._maker: Final = FrameMaker(spec, self._selection, device, self._pipeline, score_threshold)
+        at_once = self.batches[1:]
+        self._names: Final = measured_names(self._selection, at_once)
+        self._pipeline: Final = _native.Pipeline(*specs, self._names, _TRACED_EVENTS, at_once)
+        self._maker: Final = FrameMaker(
+            spec, self._selection, device, self._pipeline, self._names, score_threshold
+        )
         if keep_warm is not None:
             self._pipeline.set_keep_warm(keep_warm)
         self._calls: Final = self._pipeline.open_stream(1, _native.Overflow.WAIT)

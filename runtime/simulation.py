@@ -34,7 +34,8 @@ class FakeEngine:
     """Takes the time that it is told to, in simulated time, and computes nothing.
 
     Args:
-        service_ms: stage -> how long a run takes [ms].
+        service_ms: stage -> how long a run on one frame takes [ms].
+        further: what each further frame of a run on several at once takes, as a share of the first.
         spread: standard deviation of the logarithm of a run's time; 0 makes all runs alike.
         failing: stage -> share of its runs that fail, 0 to 1.
         seed: of the random numbers.
@@ -46,15 +47,21 @@ class FakeEngine:
         spread: float = 0.0,
         failing: Mapping[str, float] | None = None,
         seed: int = 0,
+        further: float = 1.0,
     ) -> None:
         self.service_ms: Final = dict(service_ms)
+        self.further: Final = further
         self.spread: Final = spread
         self.failing: Final = dict(failing or {})
         self._random = np.random.default_rng(seed)
 
-    def run(self, stage: str) -> tuple[float, bool]:
+    def usual(self, stage: str, frames: int = 1) -> float:
+        """How long a run on so many frames at once takes on average [s]."""
+        return self.service_ms[stage] / 1e3 * (1 + self.further * (frames - 1))
+
+    def run(self, stage: str, frames: int = 1) -> tuple[float, bool]:
         """How long this run takes [s], and whether it succeeds."""
-        seconds = self.service_ms[stage] / 1e3
+        seconds = self.usual(stage, frames)
         if self.spread:  # the mean stays what was asked for
             seconds *= float(np.exp(self._random.normal(-(self.spread**2) / 2, self.spread)))
         return seconds, self._random.random() >= self.failing.get(stage, 0.0)
@@ -73,7 +80,8 @@ class Run:
         missed: task -> turns that were done, but later than its deadline.
         offered: frames that came.
         worst_age: longest time from a frame's capture to its end, of those that were done [s].
-        stage_runs: stage -> how often it ran.
+        done: frames that were done, of each stream.
+        stage_runs: stage -> how often it ran, on one frame or on several at once.
     """
 
     busy: float
@@ -83,6 +91,7 @@ class Run:
     missed: Mapping[str, int]
     offered: int
     worst_age: float
+    done: tuple[int, ...]
     stage_runs: Mapping[str, int]
 
 
@@ -97,17 +106,21 @@ def simulate(
     overflow: Overflow = "latest",
     jitter: float = 0.0,
     seed: int = 0,
+    batches: Sequence[int] = (),
 ) -> Run:
     """Feed `streams` cameras of `frame_rate` [frames/s] to one device for `seconds`.
 
-    `jitter` is the standard deviation of a frame's arrival, as a share of the time between two frames.
+    `jitter` is the standard deviation of a frame's arrival, as a share of the time between two frames;
+    `batches` how many frames, more than one, the engine can run at once.
     Raises InputError for a stage or task that names something unknown.
     """
-    scheduler = _native.Scheduler(*native_specs(stages, tasks))
+    scheduler = _native.Scheduler(*native_specs(stages, tasks), batches)
     for index, stage in enumerate(stages):
-        scheduler.learn(index, engine.service_ms[stage.name] / 1e3)
+        for frames in (1, *batches):
+            scheduler.learn(index, engine.usual(stage.name, frames), frames)
     opened = [scheduler.open_stream(1, native_overflow(overflow)) for _ in range(streams)]
     coming = deque(_arrivals(opened, frame_rate, seconds, jitter, seed))
+    done = dict.fromkeys(opened, 0)
     held: list[tuple[float, int]] = []  # came, but found no room
     runs = dict.fromkeys((stage.name for stage in stages), 0)
     busy, worst_age, free_at, succeeds = 0.0, 0.0, math.inf, True
@@ -124,11 +137,13 @@ def simulate(
             job = scheduler.next(now)
         if job is not None:
             name = stages[job.stage].name
-            duration, succeeds = engine.run(name)
+            duration, succeeds = engine.run(name, len(job.frames))
             free_at, busy = now + duration, busy + duration
             runs[name] += 1
-        ages = [r.ended - r.captured for r in scheduler.take_ended() if r.end is _native.FrameEnd.DONE]
-        worst_age = max(worst_age, *ages, 0.0)
+        for report in scheduler.take_ended():
+            if report.end is _native.FrameEnd.DONE:
+                worst_age = max(worst_age, report.ended - report.captured)
+                done[report.stream] += 1
     return Run(
         busy=busy,
         seconds=seconds,
@@ -140,6 +155,7 @@ def simulate(
         missed={task.name: scheduler.missed(index) for index, task in enumerate(tasks)},
         offered=scheduler.offered(),
         worst_age=worst_age,
+        done=tuple(done.values()),
         stage_runs=runs,
     )
 

@@ -154,7 +154,7 @@ def trace_events(
         for thread, name in enumerate(("stages", "queue", "dropped frames"))
     ]
     told += [
-        _span(process, 0, names[event.name], event.begin, event.end, {"frame": event.frame})
+        _span(process, 0, names[event.name], event.begin, event.end, {"frames": event.frames})
         for event in pipeline.events()
     ]
     for report in pipeline.reports():

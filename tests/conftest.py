@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,6 +84,11 @@ class _Graph:
         return data
 
 
+def _at_once(images: int, tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The tensors of so many images."""
+    return tuple(replace(tensor, shape=(images, *tensor.shape[1:])) for tensor in tensors)
+
+
 def _backbone(image: ImageSpec) -> bytes:
     g = _Graph()
     x = g.add("Transpose", g.add("Cast", "image", to=1), perm=[0, 3, 1, 2])
@@ -93,7 +99,7 @@ def _backbone(image: ImageSpec) -> bytes:
     for level in (1, 2, 3):
         x = g.add("AveragePool", f"f{level - 1}", kernel_shape=[2, 2], strides=[2, 2])
         g.add("Mul", x, g.constant(1.5), output=f"f{level}")
-    return g.model((image.tensor,), FEATURES)
+    return g.model((image.tensor,), _at_once(image.batch, FEATURES))
 
 
 def _mixed(g: _Graph, fine: str, *coarse: str) -> str:
@@ -103,34 +109,34 @@ def _mixed(g: _Graph, fine: str, *coarse: str) -> str:
     return fine
 
 
-def _det() -> bytes:
+def _det(images: int) -> bytes:
     g = _Graph()
     x = _mixed(g, "f1", "f2", "f3")
-    cells = g.constant([1, -1, (SIDE // 8) ** 2], np.int64)
+    cells = g.constant([images, -1, (SIDE // 8) ** 2], np.int64)
     logits = g.add("Reshape", g.add("Conv", x, g.weights(len(DET_CLASSES), CHANNELS, 1, 1)), cells)
     best = g.add("ReduceMax", g.add("Sigmoid", logits), g.constant([1], np.int64), keepdims=0)
     g.split("TopK", best, g.constant([CANDIDATES], np.int64), outputs=["scores", "chosen"], axis=-1)
-    chosen = g.add("Squeeze", "chosen", g.constant([0], np.int64))
     labels = g.add("ArgMax", logits, axis=1, keepdims=0)
-    g.add("Cast", g.add("Gather", labels, chosen, axis=1), to=6, output="classes")
+    chosen = g.add("Unsqueeze", "chosen", g.constant([2], np.int64))
+    g.add("Cast", g.add("GatherND", labels, chosen, batch_dims=1), to=6, output="classes")
     sizes = g.add("Sigmoid", g.add("Reshape", g.add("Conv", x, g.weights(4, CHANNELS, 1, 1)), cells))
     g.split("Split", sizes, outputs=["centre", "half"], axis=1, num_outputs=2)
     half = g.add("Mul", "half", g.constant(0.5))
     corners = g.add("Concat", g.add("Sub", "centre", half), g.add("Add", "centre", half), axis=1)
     corners = g.add("Transpose", g.add("Clip", corners, g.constant(0.0), g.constant(1.0)), perm=[0, 2, 1])
-    g.add("Gather", corners, chosen, axis=1, output="boxes")
-    return g.model(FEATURES[1:], (BOXES, SCORES, CLASSES))
+    g.add("GatherND", corners, chosen, batch_dims=1, output="boxes")
+    return g.model(_at_once(images, FEATURES[1:]), _at_once(images, (BOXES, SCORES, CLASSES)))
 
 
-def _dense(channels: int, op: str, output: TensorSpec) -> bytes:
+def _dense(images: int, channels: int, op: str, output: TensorSpec) -> bytes:
     g = _Graph()
     x = g.add("Conv", _mixed(g, "f0", "f1", "f2", "f3"), g.weights(channels, CHANNELS, 1, 1))
-    x = g.add("Resize", x, "", "", g.constant([1, channels, SIDE, SIDE], np.int64), mode="linear")
+    x = g.add("Resize", x, "", "", g.constant([images, channels, SIDE, SIDE], np.int64), mode="linear")
     if op == "ArgMax":
         g.add("Cast", g.add("ArgMax", x, axis=1, keepdims=0), to=2, output=output.name)
     else:
         g.add(op, g.add("Squeeze", x, g.constant([1], np.int64)), output=output.name)
-    return g.model(FEATURES, (output,))
+    return g.model(_at_once(images, FEATURES), _at_once(images, (output,)))
 
 
 def _answers(graphs: dict[str, bytes], image: NDArray[np.uint8]) -> dict[str, dict[str, NDArray[Any]]]:
@@ -148,16 +154,36 @@ def _answers(graphs: dict[str, bytes], image: NDArray[np.uint8]) -> dict[str, di
     return answers
 
 
-def write_tiny_package(path: Path) -> ModelPackage:
-    """Write a package of det, seg and depth for 64 x 64 px inputs, fp32, with a golden sample."""
-    image_spec = ImageSpec(SIDE, SIDE)
-    graphs = {
-        "backbone": _backbone(image_spec),
-        "det": _det(),
-        "seg": _dense(len(SEG_CLASSES), "ArgMax", LABELS),
-        "depth": _dense(1, "Softplus", DEPTH),
+def _graphs(image: ImageSpec) -> dict[str, bytes]:
+    return {
+        "backbone": _backbone(image),
+        "det": _det(image.batch),
+        "seg": _dense(image.batch, len(SEG_CLASSES), "ArgMax", LABELS),
+        "depth": _dense(image.batch, 1, "Softplus", DEPTH),
     }
-    fp32 = {"fp32": VariantSpec("fp32")}
+
+
+def _components(image: ImageSpec, variant: str) -> dict[str, ComponentSpec]:
+    outputs = {"backbone": FEATURES, "det": (BOXES, SCORES, CLASSES), "seg": (LABELS,), "depth": (DEPTH,)}
+    inputs = {"backbone": (image.tensor,), "det": _at_once(image.batch, FEATURES[1:])}
+    features = _at_once(image.batch, FEATURES)
+    return {
+        name: ComponentSpec(
+            inputs.get(name, features), _at_once(image.batch, given), {variant: VariantSpec("fp32")}
+        )
+        for name, given in outputs.items()
+    }
+
+
+def write_tiny_package(path: Path, batches: tuple[int, ...] = ()) -> ModelPackage:
+    """Write a package of det, seg and depth for 64 x 64 px inputs, fp32, with a golden sample; `batches` adds
+    graphs for so many images at once.
+    """
+    image_spec = ImageSpec(SIDE, SIDE)
+    variants = {image_spec: "fp32"} | {
+        replace(image_spec, batch=images): f"fp32-{images}" for images in batches
+    }
+    graphs = _graphs(image_spec)
     image = np.random.default_rng(1).integers(0, 256, image_spec.tensor.shape, dtype=np.uint8)
     golden, golden_data = golden_files(image, _answers(graphs, image), "fp32")
     spec = PackageSpec(
@@ -168,16 +194,18 @@ def write_tiny_package(path: Path) -> ModelPackage:
             "seg": TaskEntry("seg", SEG_CLASSES),
             "depth": TaskEntry("depth"),
         },
-        components={
-            "backbone": ComponentSpec((image_spec.tensor,), FEATURES, fp32),
-            "det": ComponentSpec(FEATURES[1:], (BOXES, SCORES, CLASSES), fp32),
-            "seg": ComponentSpec(FEATURES, (LABELS,), fp32),
-            "depth": ComponentSpec(FEATURES, (DEPTH,), fp32),
-        },
+        components=_components(image_spec, "fp32"),
         golden=golden,
         report={"parity": {"fp32": {"depth": 1e-6}}},
+        other_sizes={
+            each: _components(each, variant) for each, variant in variants.items() if each.batch > 1
+        },
     )
-    models = {model_path(component, "fp32"): data for component, data in graphs.items()}
+    models = {
+        model_path(component, variant): data
+        for each, variant in variants.items()
+        for component, data in _graphs(each).items()
+    }
     return write_package(path, spec, {**models, **golden_data})
 
 
@@ -191,6 +219,12 @@ def new_graph() -> type[_Graph]:
 def tiny_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """A sound model package of det, seg and depth for 64 x 64 px inputs, fp32. Not to be changed: copy it."""
     return write_tiny_package(tmp_path_factory.mktemp("packages") / "tiny.argus")
+
+
+@pytest.fixture(scope="session")
+def tiny_batches(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """The same with graphs for two and for three images at once."""
+    return write_tiny_package(tmp_path_factory.mktemp("packages") / "batches.argus", batches=(2, 3))
 
 
 @pytest.fixture(scope="session")

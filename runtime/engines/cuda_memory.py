@@ -154,6 +154,11 @@ class DeviceArray:
         values: NDArray[Any] = self.copy().astype(self.dtype if dtype is None else dtype, copy=False)
         return values
 
+    def __getitem__(self, part: slice) -> DevicePart:
+        """Neighbours along the first axis, where they are."""
+        first, end, _ = part.indices(self.shape[0])
+        return DevicePart(self, first, end - first)
+
     def free(self) -> None:
         """Give the memory back. Harmless when repeated."""
         if self.pointer:
@@ -162,3 +167,18 @@ class DeviceArray:
         if self._pinned is not None:
             self._cuda.call("cudaFreeHost", self._pinned)
             self._pinned = self._host = None
+
+
+class DevicePart:
+    """Some neighbours along the first axis of an array on the device: the features of some of its frames."""
+
+    def __init__(self, whole: DeviceArray, first: int, count: int) -> None:
+        self.shape: Final = (count, *whole.shape[1:])
+        self.dtype: Final = whole.dtype
+        self._whole = whole
+        self._offset = first * int(np.prod(whole.shape[1:], dtype=np.int64)) * whole.dtype.itemsize
+
+    @property
+    def pointer(self) -> int:
+        """Its address on the device; 0 once the whole was freed."""
+        return self._whole.pointer + self._offset if self._whole.pointer else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import numpy as np
 
 from argus_edge.errors import EngineError
-from argus_edge.runtime.engines.cuda_memory import Cuda, DeviceArray
+from argus_edge.runtime.engines.cuda_memory import Cuda, DeviceArray, DevicePart
 from argus_edge.spec import IMAGE_TENSOR
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class DeviceTensors:
         for array in (*self._uploaded.values(), *self.outputs.values()):
             array.free()
 
-    def _place(self, name: str, values: Array | DeviceArray) -> int:
+    def _place(self, name: str, values: Array | DeviceArray | DevicePart) -> int:
         shape, dtype = self.inputs[name]
         if values.shape != shape or values.dtype != dtype:
             raise EngineError(
                 f"{self._model_file}: {name} is {dtype} {shape}, was given {values.dtype} {values.shape}"
             )
-        if isinstance(values, DeviceArray):
+        if isinstance(values, DeviceArray | DevicePart):
             if not values.pointer:
                 raise EngineError(f"{self._model_file}: {name} comes from an engine that was closed")
             return values.pointer

@@ -57,7 +57,7 @@ void bind_graphs(nb::module_& m) {
             },
             "library"_a, "file"_a, "settings"_a, nb::call_guard<nb::gil_scoped_release>());
     nb::class_<argus::GraphExecutor, argus::Executor>(m, "GraphExecutor")
-        .def(nb::init<std::size_t>(), "image_bytes"_a)
+        .def(nb::init<std::size_t, std::size_t>(), "image_bytes"_a, "most"_a)
         .def(
             "add",
             [](argus::GraphExecutor& executor, std::shared_ptr<argus::Graph> graph, std::string image,
@@ -68,6 +68,11 @@ void bind_graphs(nb::module_& m) {
             },
             "graph"_a, "image"_a, "features"_a, "others"_a, "outputs"_a, "answers"_a,
             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "add_batch",
+            [](argus::GraphExecutor& executor, std::size_t stage, std::size_t frames,
+               std::shared_ptr<argus::Graph> graph) { executor.add_batch(stage, frames, std::move(graph)); },
+            "stage"_a, "frames"_a, "graph"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("set_prepare", &argus::GraphExecutor::set_prepare, "stage"_a, "prepare"_a.none(),
              "Have a callable (stage, work) run before a stage; None lets go of it.")
         .def(

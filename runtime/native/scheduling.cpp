@@ -31,17 +31,18 @@ std::shared_ptr<void> shared(nb::object object) {
             }};
 }
 
-// Hands every stage to one Python callable: (stage, payload or None) -> whether it succeeded.
+// Hands every stage to one Python callable: (stage, payloads, first) -> whether it succeeded.
 class PythonExecutor : public argus::Executor {
   public:
     explicit PythonExecutor(nb::callable call) : call_(std::move(call)) {}
 
-    bool run(std::size_t stage, argus::Ticket* frame) override {
+    bool run(std::size_t stage, const Frames& frames, std::size_t first) override {
         const nb::gil_scoped_acquire lock;
-        const nb::handle payload = frame == nullptr
-                                       ? nb::handle(Py_None)
-                                       : nb::handle(static_cast<PyObject*>(frame->payload().get()));
-        return nb::cast<bool>(call_(stage, payload));
+        nb::list payloads;
+        for (const std::shared_ptr<argus::Ticket>& frame : frames) {
+            payloads.append(nb::handle(static_cast<PyObject*>(frame->payload().get())));
+        }
+        return nb::cast<bool>(call_(stage, payloads, first));
     }
 
     // Breaks the cycle with what owns both.
@@ -101,13 +102,18 @@ void bind_specs(nb::module_& m) {
         .def_ro("end", &argus::FrameReport::end)
         .def_ro("tasks", &argus::FrameReport::tasks)
         .def_ro("seconds", &argus::FrameReport::seconds);
-    nb::class_<argus::Job>(m, "Job").def_ro("frame", &argus::Job::frame).def_ro("stage", &argus::Job::stage);
+    nb::class_<argus::Job>(m, "Job")
+        .def_ro("stage", &argus::Job::stage)
+        .def_ro("frames", &argus::Job::frames)
+        .def_ro("first", &argus::Job::first);
 }
 
 // Driven by a test, in its own time.
 void bind_scheduler(nb::module_& m) {
     nb::class_<argus::Scheduler>(m, "Scheduler")
-        .def(nb::init<std::vector<argus::StageSpec>, std::vector<argus::TaskSpec>>(), "stages"_a, "tasks"_a)
+        .def(
+            nb::init<std::vector<argus::StageSpec>, std::vector<argus::TaskSpec>, std::vector<std::size_t>>(),
+            "stages"_a, "tasks"_a, "batches"_a = std::vector<std::size_t>())
         .def("open_stream", &argus::Scheduler::open_stream, "room"_a, "overflow"_a)
         .def("close_stream", &argus::Scheduler::close_stream, "stream"_a, "now"_a)
         .def("close", &argus::Scheduler::close, "now"_a)
@@ -116,7 +122,7 @@ void bind_scheduler(nb::module_& m) {
         .def("finished", &argus::Scheduler::finished, "now"_a, "succeeded"_a)
         .def("wake_at", &argus::Scheduler::wake_at)
         .def("take_ended", &argus::Scheduler::take_ended)
-        .def("learn", &argus::Scheduler::learn, "stage"_a, "seconds"_a)
+        .def("learn", &argus::Scheduler::learn, "stage"_a, "seconds"_a, "frames"_a = 1)
         .def("set_rate", &argus::Scheduler::set_rate, "task"_a, "rate"_a)
         .def("set_priority", &argus::Scheduler::set_priority, "task"_a, "priority"_a)
         .def("set_deadline", &argus::Scheduler::set_deadline, "task"_a, "deadline"_a)
@@ -129,10 +135,11 @@ void bind_scheduler(nb::module_& m) {
         .def("offered", &argus::Scheduler::offered)
         .def(
             "cost",
-            [](const argus::Scheduler& scheduler, std::size_t stage) {
-                return std::pair(scheduler.cost(stage).mean(), scheduler.cost(stage).upper());
+            [](const argus::Scheduler& scheduler, std::size_t stage, std::size_t frames) {
+                const argus::Cost& cost = scheduler.cost(stage, frames);
+                return std::pair(cost.mean(), cost.upper());
             },
-            "stage"_a);
+            "stage"_a, "frames"_a = 1);
 }
 
 void bind_stats(nb::module_& m) {
@@ -145,7 +152,7 @@ void bind_stats(nb::module_& m) {
         .def_prop_ro("largest", &argus::Histogram::largest);
     nb::class_<argus::Event>(m, "Event")
         .def_ro("name", &argus::Event::name)
-        .def_ro("frame", &argus::Event::frame)
+        .def_ro("frames", &argus::Event::frames)
         .def_ro("begin", &argus::Event::begin)
         .def_ro("end", &argus::Event::end);
     nb::class_<argus::PipelineStats>(m, "PipelineStats")
@@ -171,18 +178,18 @@ void bind_pipeline(nb::module_& m) {
     nb::class_<argus::Executor>(m, "Executor");
     nb::class_<PythonExecutor, argus::Executor>(m, "PythonExecutor")
         .def(nb::init<nb::callable>(), "call"_a,
-             nb::sig("def __init__(self, call: Callable[[int, typing.Any], bool]) -> None"))
+             nb::sig("def __init__(self, call: Callable[[int, typing.Any, int], bool]) -> None"))
         .def("release", &PythonExecutor::release, "Let go of the callable; nothing may run any more.");
     nb::class_<argus::Pipeline>(m, "Pipeline")
         .def(
             "__init__",
             [](argus::Pipeline* pipeline, std::vector<argus::StageSpec> stages,
-               std::vector<argus::TaskSpec> tasks, std::vector<std::string> names,
-               std::size_t traced_events) {
-                new (pipeline) argus::Pipeline(argus::Scheduler(std::move(stages), std::move(tasks)),
+               std::vector<argus::TaskSpec> tasks, std::vector<std::string> names, std::size_t traced_events,
+               const std::vector<std::size_t>& batches) {
+                new (pipeline) argus::Pipeline(argus::Scheduler(std::move(stages), std::move(tasks), batches),
                                                std::move(names), traced_events, argus::steady_now);
             },
-            "stages"_a, "tasks"_a, "names"_a, "traced_events"_a)
+            "stages"_a, "tasks"_a, "names"_a, "traced_events"_a, "batches"_a = std::vector<std::size_t>())
         .def("now", &argus::Pipeline::now)
         .def("open_stream", &argus::Pipeline::open_stream, "room"_a, "overflow"_a, Release())
         .def("close_stream", &argus::Pipeline::close_stream, "stream"_a, Release())
@@ -207,12 +214,6 @@ void bind_pipeline(nb::module_& m) {
                     "Ticket | None"))
         .def("serve", &argus::Pipeline::serve, "executor"_a, Release())
         .def("close", &argus::Pipeline::close, Release())
-        .def(
-            "learn",
-            [](argus::Pipeline& pipeline, std::size_t stage, double seconds) {
-                change<&argus::Scheduler::learn>(pipeline, stage, seconds);
-            },
-            "stage"_a, "seconds"_a, Release())
         .def("set_rate", &change<&argus::Scheduler::set_rate, double>, "task"_a, "rate"_a, Release())
         .def("set_priority", &change<&argus::Scheduler::set_priority, int>, "task"_a, "priority"_a, Release())
         .def("set_deadline", &change<&argus::Scheduler::set_deadline, double>, "task"_a, "deadline"_a,
@@ -234,10 +235,9 @@ void bind_pipeline(nb::module_& m) {
             Release())
         .def(
             "record",
-            [](argus::Pipeline& pipeline, std::size_t name, argus::FrameId frame, double begin, double end) {
-                pipeline.record({name, frame, begin, end});
-            },
-            "name"_a, "frame"_a, "begin"_a, "end"_a, Release())
+            [](argus::Pipeline& pipeline, std::size_t name, std::vector<argus::FrameId> frames, double begin,
+               double end) { pipeline.record({name, std::move(frames), begin, end}); },
+            "name"_a, "frames"_a, "begin"_a, "end"_a, Release())
         .def("stats", &argus::Pipeline::stats, Release())
         .def("events", &argus::Pipeline::events, Release())
         .def("reports", &argus::Pipeline::reports, Release());

@@ -1,20 +1,24 @@
 // Graphs wired through the table of an engine, meant to run under a sanitizer: exit status 0 when all hold.
-// The engine here adds up its inputs, byte by byte, and one; it fails where the sum is 200 or more.
+// The engine here adds up its inputs, byte by byte, and one; it fails where the sum is 200 or more. A graph
+// whose file is called "x2" after a blank is for two frames at once.
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "graph_executor.hpp"
 
 constexpr std::size_t kBytes = 64;
 
 struct ArgusEngine {
-    std::string file;
+    std::string name;
+    std::size_t bytes;
     std::map<std::string, std::uint8_t*> inputs;
     std::uint8_t* output = nullptr;
 };
@@ -36,7 +40,10 @@ ArgusEngine* open(const char* file, const char* const* settings, size_t count, c
         return nullptr;
     }
     ++engines_open;
-    return new ArgusEngine{file, {}, nullptr};
+    const std::string name(file);
+    const std::size_t blank = name.find(' ');
+    return new ArgusEngine{
+        name.substr(0, blank), blank == std::string::npos ? kBytes : 2 * kBytes, {}, nullptr};
 }
 
 void close(ArgusEngine* engine) {
@@ -44,10 +51,10 @@ void close(ArgusEngine* engine) {
     delete engine;
 }
 
-bool is_output(const ArgusEngine& engine, const std::string& name) { return name == "of " + engine.file; }
+bool is_output(const ArgusEngine& engine, const std::string& name) { return name == "of " + engine.name; }
 
 size_t bytes(ArgusEngine* engine, const char* name) {
-    return std::strcmp(name, "none") == 0 && engine != nullptr ? 0 : kBytes;
+    return std::strcmp(name, "none") == 0 ? 0 : engine->bytes;
 }
 
 int bind(ArgusEngine* engine, const char* name, void* memory, char*, size_t) {
@@ -57,7 +64,7 @@ int bind(ArgusEngine* engine, const char* name, void* memory, char*, size_t) {
 }
 
 int run(ArgusEngine* engine, char* error, size_t size) {
-    for (std::size_t byte = 0; byte < kBytes; ++byte) {
+    for (std::size_t byte = 0; byte < engine->bytes; ++byte) {
         int sum = 1;
         for (const auto& [name, memory] : engine->inputs) {
             sum += memory[byte];
@@ -94,6 +101,14 @@ std::shared_ptr<argus::Graph> graph(const char* file, const argus::Graph::Settin
     return std::make_shared<argus::Graph>(&kApi, file, settings);
 }
 
+argus::Executor::Frames frames_of(const std::vector<std::shared_ptr<argus::Work>>& works) {
+    argus::Executor::Frames frames;
+    for (const auto& work : works) {
+        frames.push_back(std::make_shared<argus::Ticket>(work->tag, work));
+    }
+    return frames;
+}
+
 // A backbone, a decoder of its features, and one that also reads what is prepared for each frame.
 void add_graphs(argus::GraphExecutor& executor) {
     executor.add(graph("backbone"), {"image", {}, {}, {"of backbone"}, false});
@@ -108,13 +123,13 @@ void answers_outlive_the_next_frame() {
     {
         argus::GraphExecutor executor(kBytes);
         add_graphs(executor);
-        expect(executor.run(0, nullptr), "a run without a frame keeps warm");
+        expect(executor.run(0, {}, 0), "a run without a frame keeps warm");
         std::vector<std::shared_ptr<argus::Work>> works;
         for (const std::uint8_t level : std::initializer_list<std::uint8_t>{10, 20, 190}) {
             works.push_back(work_of(executor, level));
-            argus::Ticket ticket(level, works.back());
+            const argus::Executor::Frames frame = frames_of({works.back()});
             for (std::size_t stage = 0; stage < 3; ++stage) {
-                expect(executor.run(stage, &ticket) == (level < 190 || stage < 2),
+                expect(executor.run(stage, frame, 0) == (level < 190 || stage < 2),
                        "runs, or says that it failed");
             }
         }
@@ -128,6 +143,37 @@ void answers_outlive_the_next_frame() {
                "the stage that failed says why");
     }
     expect(engines_open == 0, "engines are closed with the executor");
+}
+
+void each_frame_of_several_gets_its_answer() {
+    argus::GraphExecutor executor(kBytes, 3);
+    add_graphs(executor);
+    executor.add_batch(0, 2, graph("backbone x2"));
+    executor.add_batch(1, 2, graph("det x2"));
+    const std::vector<std::shared_ptr<argus::Work>> works{work_of(executor, 10), work_of(executor, 20)};
+    const argus::Executor::Frames frames = frames_of(works);
+    expect(executor.run(0, frames, 0) && executor.run(1, frames, 0), "runs on both at once");
+    for (std::size_t place : {1, 0}) {
+        expect(executor.run(2, {frames[place]}, place), "and on one of them");
+        const int level = 10 + 10 * static_cast<int>(place);
+        for (std::size_t byte : {std::size_t{0}, kBytes - 1}) {
+            expect(works[place]->outputs[1][0].data()[byte] == level + 2, "each frame has its own answer");
+            expect(works[place]->outputs[2][0].data()[byte] == 2 * level + 4, "of its own features");
+        }
+    }
+    const auto alone = frames_of({work_of(executor, 30)});
+    expect(executor.run(0, alone, 0) && executor.run(1, alone, 0), "and on one alone after it");
+    const auto failing = frames_of({work_of(executor, 30), work_of(executor, 199)});
+    expect(!executor.run(0, failing, 0), "one of two is too much");
+    for (const auto& frame : failing) {
+        expect(static_cast<argus::Work*>(frame->payload().get())->errors[0] == "too much", "both are told");
+    }
+    expect(refused([&] { executor.add_batch(1, 4, graph("det x4")); }) ==
+               "more frames at once than there is room for",
+           "features of more frames than there is memory for");
+    expect(!refused([&] { executor.add_batch(1, 3, graph("det x2")); }).empty(),
+           "a graph for another number of frames");
+    expect(!executor.run(2, frames, 0), "a stage without such a graph");
 }
 
 void what_does_not_fit_is_refused() {
@@ -144,6 +190,7 @@ void what_does_not_fit_is_refused() {
 
 int main() {
     answers_outlive_the_next_frame();
+    each_frame_of_several_gets_its_answer();
     what_does_not_fit_is_refused();
     return 0;
 }

@@ -1,12 +1,14 @@
 // The pipeline under load from several threads, meant to run under the thread sanitizer: exit status 0 when
 // every frame is accounted for.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -26,22 +28,29 @@ class FakeExecutor : public argus::Executor {
   public:
     explicit FakeExecutor(std::vector<int> service_us) : service_us_(std::move(service_us)) {}
 
-    bool run(std::size_t stage, argus::Ticket* frame) override {
+    bool run(std::size_t stage, const Frames& frames, std::size_t first) override {
         std::this_thread::sleep_for(std::chrono::microseconds(service_us_.at(stage)));
-        if (frame != nullptr) {
+        for (const auto& frame : frames) {
             *static_cast<std::atomic<int>*>(frame->payload().get()) += 1;
         }
+        at_once_ = stage == 0 ? frames.size() : at_once_;
+        expect(first + frames.size() <= at_once_, "a decoder runs on what the backbone has run on");
+        largest = std::max(largest, frames.size());
         return stage == 0 || ++runs_ % 50 != 0;
     }
 
+    std::size_t largest = 0;  // number of frames at once
+
   private:
     std::vector<int> service_us_;
+    std::size_t at_once_ = 0;
     int runs_ = 0;
 };
 
-argus::Scheduler two_tasks() {
+argus::Scheduler two_tasks(const std::vector<std::size_t>& batches = {}) {
     return argus::Scheduler({{"backbone", {}}, {"a", {0}}, {"b", {0}}},
-                            {{"a", 1, 0, 1, argus::kNever, true}, {"b", 2, 200, 0, argus::kNever, true}});
+                            {{"a", 1, 0, 1, argus::kNever, true}, {"b", 2, 200, 0, argus::kNever, true}},
+                            batches);
 }
 
 std::uint64_t sum(const std::array<std::uint64_t, argus::kFrameEnds>& counts) {
@@ -53,8 +62,14 @@ std::uint64_t sum(const std::array<std::uint64_t, argus::kFrameEnds>& counts) {
 }
 
 // Cameras, callers that wait, a thread that changes everything, and one that looks at everything.
-void every_frame_is_accounted_for() {
-    argus::Pipeline pipeline(two_tasks(), {"backbone", "a", "b", "decode"}, 64, argus::steady_now);
+void every_frame_is_accounted_for(bool batches) {
+    std::vector<std::string> names{"backbone", "a", "b"};
+    if (batches) {
+        names.insert(names.end(), {"backbone x2", "a x2", "b x2", "backbone x3", "a x3", "b x3"});
+    }
+    names.emplace_back("decode");
+    argus::Pipeline pipeline(two_tasks(batches ? std::vector<std::size_t>{2, 3} : std::vector<std::size_t>{}),
+                             names, 64, argus::steady_now);
     FakeExecutor executor({300, 200, 100});
     std::thread worker([&] { pipeline.serve(executor); });
     std::atomic<std::uint64_t> offered{0};
@@ -87,7 +102,7 @@ void every_frame_is_accounted_for() {
             expect(report->end != argus::FrameEnd::done || *runs >= 2, "what is done has run");
         }
     });
-    threads.emplace_back([&pipeline, &stop] {
+    threads.emplace_back([&pipeline, &stop, decode = names.size() - 1] {
         std::mt19937 random(0);
         while (!stop) {
             const auto task = static_cast<std::size_t>(random() % 2);
@@ -95,7 +110,7 @@ void every_frame_is_accounted_for() {
                 scheduler.set_rate(1, static_cast<double>(random() % 400));
                 scheduler.set_priority(task, static_cast<int>(random() % 3));
             });
-            pipeline.record({3, 0, 0, 0.001});
+            pipeline.record({decode, {}, 0, 0.001});
             expect(sum(pipeline.stats().frames) <= pipeline.stats().offered, "no frame ends twice");
             expect(pipeline.events().size() <= 64 && pipeline.reports().size() <= 64, "memory is bounded");
         }
@@ -109,6 +124,7 @@ void every_frame_is_accounted_for() {
     worker.join();
     expect(pipeline.stats().offered == offered, "every frame was counted once");
     expect(sum(pipeline.stats().frames) == offered, "in = out + dropped by cause");
+    expect((executor.largest > 1) == batches, "frames of several streams run at once where they may");
 }
 
 void closing_wakes_whoever_waits() {
@@ -139,7 +155,8 @@ void closing_wakes_whoever_waits() {
 }  // namespace
 
 int main() {
-    every_frame_is_accounted_for();
+    every_frame_is_accounted_for(false);
+    every_frame_is_accounted_for(true);
     closing_wakes_whoever_waits();
     return 0;
 }

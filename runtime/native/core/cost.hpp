@@ -24,6 +24,9 @@ class Cost {
     /// [s]; 0 before the first run.
     double mean() const { return mean_; }
 
+    /// What a run is expected to take [s].
+    double expected() const { return trust_ * mean_; }
+
     /// What a run rarely exceeds [s].
     double upper() const { return trust_ * (mean_ + 2 * std::sqrt(variance_)); }
 

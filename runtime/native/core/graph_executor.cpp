@@ -17,6 +17,8 @@ constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
 using Message = std::array<char, 512>;
 
+Work& work_of(const std::shared_ptr<Ticket>& frame) { return *static_cast<Work*>(frame->payload().get()); }
+
 }  // namespace
 
 Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
@@ -68,12 +70,12 @@ std::size_t Graph::bytes(const std::string& name) const {
     return bytes;
 }
 
-void Graph::bind(const std::string& name, const Buffer& memory) const {
-    if (memory.bytes() != bytes(name)) {
+void Graph::bind(const std::string& name, std::uint8_t* memory, std::size_t size) const {
+    if (size != bytes(name)) {
         throw std::runtime_error("tensor " + name + " has another size than what is bound to it");
     }
     Message error{};
-    if (api_->bind(engine_, name.c_str(), memory.data(), error.data(), error.size()) == 0) {
+    if (api_->bind(engine_, name.c_str(), memory, error.data(), error.size()) == 0) {
         throw std::runtime_error(error.data());
     }
 }
@@ -86,54 +88,93 @@ void Graph::run() const {
 }
 
 void GraphExecutor::add(std::shared_ptr<const Graph> graph, const Wiring& wiring) {
-    Stage stage{std::move(graph), wiring, {}, {}, {}};
-    if (!wiring.image.empty()) {
-        stage.graph->bind(wiring.image, image_);
-    }
-    for (const std::string& name : wiring.features) {
-        stage.graph->bind(name, *features_.at(name));
-    }
+    Stage stage;
+    stage.wiring = wiring;
     for (const std::string& name : wiring.others) {
-        stage.graph->bind(name, stage.inputs.emplace(name, stage.graph->bytes(name)).first->second);
+        const Buffer& input = stage.inputs.emplace(name, graph->bytes(name)).first->second;
+        graph->bind(name, input.data(), input.bytes());
     }
-    for (const std::string& name : wiring.outputs) {
-        stage.outputs.emplace_back(stage.graph->bytes(name));
-        stage.graph->bind(name, stage.outputs.back());
-    }
+    wire(stage, 1, std::move(graph));
     stages_.push_back(std::move(stage));
-    if (!wiring.answers) {
-        for (std::size_t i = 0; i < wiring.outputs.size(); ++i) {  // they stay where they are from now on
-            features_[wiring.outputs[i]] = &stages_.back().outputs[i];
+}
+
+void GraphExecutor::add_batch(std::size_t stage, std::size_t frames, std::shared_ptr<const Graph> graph) {
+    if (frames > most_) {
+        throw std::runtime_error("more frames at once than there is room for");
+    }
+    wire(stages_.at(stage), frames, std::move(graph));
+}
+
+void GraphExecutor::wire(Stage& stage, std::size_t frames, std::shared_ptr<const Graph> graph) {
+    Batch batch{std::move(graph), {}};
+    bind_inputs(stage, *batch.graph, images_.data(), 0, frames);
+    for (const std::string& name : stage.wiring.outputs) {
+        const std::size_t size = batch.graph->bytes(name);
+        if (stage.wiring.answers) {
+            batch.graph->bind(name, batch.answers.emplace_back(size).data(), size);
+        } else {
+            const Buffer& features = features_.try_emplace(name, size / frames * most_).first->second;
+            batch.graph->bind(name, features.data(), size);
         }
     }
+    stage.batches.insert_or_assign(frames, std::move(batch));
+}
+
+// Features are read from the places of the frames, which the backbone has filled.
+void GraphExecutor::bind_inputs(const Stage& stage, const Graph& graph, std::uint8_t* images,
+                                std::size_t first, std::size_t frames) const {
+    if (!stage.wiring.image.empty()) {
+        graph.bind(stage.wiring.image, images, images_.bytes() / most_ * frames);
+    }
+    for (const std::string& name : stage.wiring.features) {
+        const Buffer& features = features_.at(name);
+        const std::size_t size = features.bytes() / most_;
+        graph.bind(name, features.data() + first * size, size * frames);
+    }
+}
+
+// The images of frames one after the other; where there is one, in its own memory.
+std::uint8_t* GraphExecutor::images_of(const Frames& frames) const {
+    const std::size_t size = images_.bytes() / most_;
+    for (std::size_t place = 0; place < frames.size(); ++place) {
+        const Buffer& image = work_of(frames[place]).image;
+        if (image.bytes() != size) {
+            throw std::runtime_error("the image has another size than the network's input");
+        }
+        if (frames.size() == 1) {
+            return image.data();
+        }
+        std::memcpy(images_.data() + place * size, image.data(), size);
+    }
+    return images_.data();
 }
 
 const Buffer& GraphExecutor::input(std::size_t stage, const std::string& name) const {
     return stages_.at(stage).inputs.at(name);
 }
 
-bool GraphExecutor::run(std::size_t index, Ticket* frame) {
+bool GraphExecutor::run(std::size_t index, const Frames& frames, std::size_t first) {
     const Stage& stage = stages_.at(index);
-    const std::string& image = stage.wiring.image;
-    Work* const work = frame == nullptr ? nullptr : static_cast<Work*>(frame->payload().get());
     try {
-        if (work != nullptr && stage.prepare) {
-            stage.prepare(index, work->shared_from_this());
+        if (!frames.empty() && stage.prepare) {
+            stage.prepare(index, work_of(frames.front()).shared_from_this());
         }
-        if (!image.empty()) {
-            stage.graph->bind(image, work == nullptr ? image_ : work->image);
-        }
-        stage.graph->run();
-        if (work != nullptr && stage.wiring.answers) {  // the next run of the graph overwrites them
-            std::vector<Buffer>& outputs = work->outputs.at(index);
-            for (const Buffer& output : stage.outputs) {
-                std::memcpy(outputs.emplace_back(output.bytes()).data(), output.data(), output.bytes());
+        const std::size_t at_once = std::max<std::size_t>(frames.size(), 1);
+        const Batch& batch = stage.batches.at(at_once);
+        std::uint8_t* const images = stage.wiring.image.empty() ? nullptr : images_of(frames);
+        bind_inputs(stage, *batch.graph, images, first, at_once);
+        batch.graph->run();
+        for (std::size_t place = 0; place < frames.size(); ++place) {
+            std::vector<Buffer>& outputs = work_of(frames[place]).outputs.at(index);
+            for (const Buffer& answer : batch.answers) {  // the next run of the graph overwrites them
+                const std::size_t size = answer.bytes() / frames.size();
+                std::memcpy(outputs.emplace_back(size).data(), answer.data() + place * size, size);
             }
         }
         return true;
     } catch (const std::exception& problem) {
-        if (work != nullptr) {
-            work->errors.at(index) = problem.what();
+        for (const std::shared_ptr<Ticket>& frame : frames) {
+            work_of(frame).errors.at(index) = problem.what();
         }
         return false;
     }

@@ -61,7 +61,7 @@ class Graph {
     std::size_t bytes(const std::string& name) const;
 
     /// Have an input read from, or an output written to, memory of its size. Throws std::runtime_error.
-    void bind(const std::string& name, const Buffer& memory) const;
+    void bind(const std::string& name, std::uint8_t* memory, std::size_t size) const;
 
     /// Throws std::runtime_error.
     void run() const;
@@ -81,18 +81,24 @@ struct Wiring {
 };
 
 /// Runs the graphs of a package on an engine that needs no interpreter, wired without copies: a decoder reads
-/// the features where the backbone wrote them.
+/// the features where the backbone wrote them, those of each frame in its place.
 class GraphExecutor : public Executor {
   public:
     /// Called before a stage runs: prepares what it reads besides features. Throws when that fails.
     using Prepare = std::function<void(std::size_t stage, std::shared_ptr<Work> work)>;
 
-    explicit GraphExecutor(std::size_t image_bytes) : image_(image_bytes) {}
+    /// `most`: frames that any stage runs on at once.
+    explicit GraphExecutor(std::size_t image_bytes, std::size_t most = 1)
+        : most_(most), images_(image_bytes * most) {}
 
     /// Wire the graph of the next stage. Throws std::runtime_error.
     void add(std::shared_ptr<const Graph> graph, const Wiring& wiring);
 
-    /// Have a stage prepared before each run.
+    /// Wire the graph with which a stage runs on several frames at once; what it reads is an image, or
+    /// features. Throws std::runtime_error, and std::out_of_range for a stage that there is not.
+    void add_batch(std::size_t stage, std::size_t frames, std::shared_ptr<const Graph> graph);
+
+    /// Have a stage prepared before each run on one frame.
     void set_prepare(std::size_t stage, Prepare prepare) { stages_.at(stage).prepare = std::move(prepare); }
 
     /// Memory of an input that is filled from outside. Throws std::out_of_range.
@@ -100,20 +106,30 @@ class GraphExecutor : public Executor {
 
     std::size_t stages() const { return stages_.size(); }
 
-    bool run(std::size_t index, Ticket* frame) override;
+    bool run(std::size_t index, const Frames& frames, std::size_t first) override;
 
   private:
-    struct Stage {
+    struct Batch {
         std::shared_ptr<const Graph> graph;
-        Wiring wiring;
-        std::map<std::string, Buffer> inputs;  // filled from outside
-        std::vector<Buffer> outputs;
-        Prepare prepare;
+        std::vector<Buffer> answers;
     };
 
-    Buffer image_;  // blank: what a run without a frame sees
+    struct Stage {
+        Wiring wiring;
+        Prepare prepare;
+        std::map<std::string, Buffer> inputs;  // filled from outside
+        std::map<std::size_t, Batch> batches;  // by the number of frames
+    };
+
+    void wire(Stage& stage, std::size_t frames, std::shared_ptr<const Graph> graph);
+    void bind_inputs(const Stage& stage, const Graph& graph, std::uint8_t* images, std::size_t first,
+                     std::size_t frames) const;
+    std::uint8_t* images_of(const Frames& frames) const;
+
+    std::size_t most_;
+    Buffer images_;  // of several frames at once; what a run without a frame sees
     std::vector<Stage> stages_;
-    std::map<std::string, const Buffer*> features_;  // what a stage has written, by its name
+    std::map<std::string, Buffer> features_;  // by name; of as many frames as run at once
 };
 
 }  // namespace argus

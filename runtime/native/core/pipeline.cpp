@@ -39,8 +39,8 @@ Pipeline::Pipeline(Scheduler scheduler, std::vector<std::string> names, std::siz
       clock_(std::move(clock)),
       names_(std::move(names)),
       most_traced_(traced_events) {
-    if (names_.size() < scheduler_.stages().size()) {
-        throw std::invalid_argument("each stage has a name");
+    if (names_.size() < scheduler_.stages().size() * scheduler_.batches().size()) {
+        throw std::invalid_argument("each stage has a name for each number of frames");
     }
     stats_.stages.resize(names_.size());
 }
@@ -98,16 +98,21 @@ void Pipeline::serve(Executor& executor) {
 }
 
 void Pipeline::run_job(Executor& executor, const Job& job, std::unique_lock<std::mutex>& lock) {
-    const auto found = tickets_.find(job.frame);
-    const std::shared_ptr<Ticket> ticket = found == tickets_.end() ? nullptr : found->second;
+    Executor::Frames frames;
+    for (FrameId id : job.frames) {
+        frames.push_back(tickets_.at(id));
+    }
     const double begin = clock_();
     lock.unlock();
-    const bool succeeded = executor.run(job.stage, ticket.get());
+    const bool succeeded = executor.run(job.stage, frames, job.first);
     lock.lock();
     const double end = clock_();
     scheduler_.finished(end, succeeded);
-    if (job.frame != 0) {
-        keep({job.stage, job.frame, begin, end});
+    if (!job.frames.empty()) {
+        const std::vector<std::size_t>& batches = scheduler_.batches();
+        const auto batch = std::find(batches.begin(), batches.end(), job.frames.size()) - batches.begin();
+        keep({static_cast<std::size_t>(batch) * scheduler_.stages().size() + job.stage, job.frames, begin,
+              end});
     }
 }
 

@@ -46,21 +46,24 @@ class Ticket {
 /// Runs stages: an engine, or whatever stands for one.
 class Executor {
   public:
+    using Frames = std::vector<std::shared_ptr<Ticket>>;
+
     Executor() = default;
     Executor(const Executor&) = delete;
     Executor& operator=(const Executor&) = delete;
     virtual ~Executor() = default;
 
-    /// Run one stage on a frame, or, where there is none, to keep the machine warm. False when it has failed.
-    virtual bool run(std::size_t stage, Ticket* frame) = 0;
+    /// Run one stage at once on frames, the `first` and those after it of all that the first stage has run on
+    /// last; where there is none, to keep the machine warm. False when it has failed.
+    virtual bool run(std::size_t stage, const Frames& frames, std::size_t first) = 0;
 };
 
 /// Something that took time.
 struct Event {
     std::size_t name = 0;  // index among the names of the pipeline
-    FrameId frame = 0;     // 0: none
-    double begin = 0;      // [s]
-    double end = 0;        // [s]
+    std::vector<FrameId> frames;
+    double begin = 0;  // [s]
+    double end = 0;    // [s]
 };
 
 /// How much came through a pipeline, and how fast.
@@ -80,8 +83,8 @@ class Pipeline {
     /// Seconds of a clock that never goes back.
     using Clock = std::function<double()>;
 
-    /// `names` are those of everything that is measured: first the scheduler's stages, then what `record`
-    /// adds.
+    /// `names` are those of everything that is measured: first the scheduler's stages on one frame, then on
+    /// several at once for each number of them, then what `record` adds.
     Pipeline(Scheduler scheduler, std::vector<std::string> names, std::size_t traced_events, Clock clock);
 
     double now() const { return clock_(); }

@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
 namespace argus {
 
 namespace {
-
-constexpr std::uint64_t kSteady = 10;  // gaps, from which on their spread is known
-constexpr double kLongestGap = 4.0;    // of the usual; a longer pause says nothing about the frame rate
 
 void require(bool condition, const char* message) {
     if (!condition) {
@@ -21,9 +19,11 @@ void require(bool condition, const char* message) {
 
 }  // namespace
 
-Scheduler::Scheduler(std::vector<StageSpec> stages, std::vector<TaskSpec> tasks)
+Scheduler::Scheduler(std::vector<StageSpec> stages, std::vector<TaskSpec> tasks,
+                     const std::vector<std::size_t>& batches)
     : stages_(std::move(stages)),
       tasks_(std::move(tasks)),
+      batches_{1},
       costs_(stages_.size()),
       task_counts_(tasks_.size()),
       missed_(tasks_.size()) {
@@ -49,6 +49,15 @@ Scheduler::Scheduler(std::vector<StageSpec> stages, std::vector<TaskSpec> tasks)
         require(task.stage < stages_.size(), "a task is answered by a stage");
         require(task.rate >= 0 && std::isfinite(task.rate), "a rate is 0 or more");
         require(task.deadline > 0, "a deadline is more than 0");
+    }
+    for (std::size_t frames : std::set<std::size_t>(batches.begin(), batches.end())) {
+        require(frames > 1, "several frames are more than one");
+        batches_.push_back(frames);
+    }
+    for (std::map<std::size_t, Cost>& costs : costs_) {
+        for (std::size_t frames : batches_) {
+            costs[frames];
+        }
     }
     settle_order();
 }
@@ -83,10 +92,12 @@ void Scheduler::close(double now) {
     while (!streams_.empty()) {
         close_stream(streams_.begin()->first, now);
     }
-    if (active_) {
-        end_frame(*active_, FrameEnd::closed, now);
-        active_.reset();
+    for (Active& active : active_) {
+        if (!active.ended) {
+            end_frame(active.frame, FrameEnd::closed, now);
+        }
     }
+    active_.clear();
 }
 
 bool Scheduler::has_room(StreamId id) const {
@@ -102,7 +113,7 @@ std::optional<FrameId> Scheduler::offer(StreamId id, double captured, double now
     captured = std::max(captured, stream.last_captured);
     if (std::isfinite(stream.last_captured)) {
         const double gap = captured - stream.last_captured;
-        if (stream.gap.runs() == 0 || gap < kLongestGap * stream.gap.mean()) {
+        if (stream.gap.runs() == 0 || gap < kLongestPause * stream.gap.mean()) {
             stream.gap.add(gap);
         }
     }
@@ -131,206 +142,69 @@ std::optional<Job> Scheduler::next(double now) {
     if (running_) {
         return std::nullopt;
     }
-    while (active_ || begin_frame(now)) {
-        if (const std::optional<std::size_t> stage = choose_stage(now)) {
-            running_ = Job{active_->id, *stage};
-            running_since_ = now;
-            return running_;
-        }
-        end_active(now);
+    while (!running_ && (!active_.empty() || begin(now))) {
+        running_ = choose_job(now);
+        end_settled(now);
     }
-    if (now >= wake_at()) {
-        running_ = Job{0, 0};
-        running_since_ = now;
+    if (!running_ && now >= wake_at()) {
+        running_ = Job{};
     }
+    running_since_ = now;
     return running_;
 }
 
-double Scheduler::wake_at() const { return running_ || active_ ? kNever : last_activity_ + keep_warm_; }
+double Scheduler::wake_at() const {
+    return running_ || !active_.empty() ? kNever : last_activity_ + keep_warm_;
+}
 
 void Scheduler::finished(double now, bool succeeded) {
     require(running_.has_value(), "no job is running");
     const Job job = *std::exchange(running_, std::nullopt);
     last_activity_ = now;
-    if (job.frame == 0 || !active_) {
+    if (job.frames.empty() || active_.empty()) {
         return;
     }
-    active_->seconds[job.stage] = now - running_since_;
-    has_run_[job.stage] = succeeded;
-    has_failed_[job.stage] = !succeeded;
+    const double seconds = now - running_since_;
     if (succeeded) {
-        costs_[job.stage].add(now - running_since_);
-        for (std::size_t task = 0; task < tasks_.size(); ++task) {
-            if (active_->tasks[task] == TaskEnd::pending && tasks_[task].stage == job.stage) {
-                active_->tasks[task] = TaskEnd::done;
-                missed_[task] += now > active_->captured + tasks_[task].deadline ? 1 : 0;
+        costs_[job.stage].at(job.frames.size()).add(seconds);
+    }
+    for (std::size_t place = job.first; place < job.first + job.frames.size(); ++place) {
+        Active& active = active_[place];
+        active.frame.seconds[job.stage] = seconds;
+        active.has_run[job.stage] = succeeded;
+        active.has_failed[job.stage] = !succeeded;
+        for (std::size_t task = 0; succeeded && task < tasks_.size(); ++task) {
+            if (active.frame.tasks[task] == TaskEnd::pending && tasks_[task].stage == job.stage) {
+                active.frame.tasks[task] = TaskEnd::done;
+                missed_[task] += now > active.frame.captured + tasks_[task].deadline ? 1 : 0;
             }
         }
     }
 }
 
-// The frame that was captured first among those at the head of the streams' queues.
-bool Scheduler::begin_frame(double now) {
-    Stream* chosen = nullptr;
-    for (auto& [id, stream] : streams_) {
-        if (!stream.waiting.empty() &&
-            (chosen == nullptr || stream.waiting.front().captured < chosen->waiting.front().captured)) {
-            chosen = &stream;
-        }
-    }
-    if (chosen == nullptr) {
-        return false;
-    }
-    active_ = std::move(chosen->waiting.front());
-    chosen->waiting.pop_front();
-    active_->started = now;
-    active_->end = FrameEnd::running;
-    has_run_.assign(stages_.size(), false);
-    has_failed_.assign(stages_.size(), false);
-    take_turns(*chosen, *active_);
-    return true;
-}
-
-// A task with a rate takes the frame nearest to its time. All take a stream's first frame; from there on,
-// tasks with rates are spread over their periods, so that those of one rate do not all fall on the same
-// frame.
-void Scheduler::take_turns(Stream& stream, FrameReport& frame) {
-    std::size_t rated = 0;
-    for (const TaskSpec& task : tasks_) {
-        rated += task.enabled && task.rate > 0 ? 1 : 0;
-    }
-    std::size_t position = 0;
-    for (std::size_t task = 0; task < tasks_.size(); ++task) {
-        const TaskSpec& spec = tasks_[task];
-        if (!spec.enabled) {
+// Frames at work with nothing left to run are told of at once; their places are free when all are.
+void Scheduler::end_settled(double now) {
+    for (Active& active : active_) {
+        const std::vector<TaskEnd>& tasks = active.frame.tasks;
+        const auto any = [&tasks](TaskEnd end) {
+            return std::find(tasks.begin(), tasks.end(), end) != tasks.end();
+        };
+        const bool may_run = running_ && !active.has_run[0] && !active.has_failed[0];
+        if (active.ended || may_run || any(TaskEnd::pending)) {
             continue;
         }
-        if (spec.rate <= 0) {
-            frame.tasks[task] = TaskEnd::pending;
-            continue;
+        FrameEnd end = FrameEnd::skipped;
+        if (any(TaskEnd::done)) {
+            end = FrameEnd::done;
+        } else if (any(TaskEnd::failed)) {
+            end = FrameEnd::failed;
         }
-        ++position;
-        double& due = stream.next_due[task];
-        const double nearest = frame.captured + stream.gap.mean() / 2;
-        if (due > nearest) {
-            continue;
-        }
-        frame.tasks[task] = TaskEnd::pending;
-        const double period = 1 / spec.rate;
-        if (std::isfinite(due)) {
-            // A turn that fell between two frames is made up for; more than one are gone.
-            due += period * std::max(1.0, std::floor((nearest - due) / period));
-        } else {
-            due = frame.captured + period * static_cast<double>(position) / static_cast<double>(rated);
-        }
+        active.ended = true;
+        end_frame(active.frame, end, now);
     }
-}
-
-std::optional<std::size_t> Scheduler::choose_stage(double now) {
-    FrameReport& frame = *active_;
-    for (std::size_t position = 0; position < order_.size(); ++position) {
-        const std::size_t task = order_[position];
-        TaskEnd& end = frame.tasks[task];
-        if (end != TaskEnd::pending) {
-            continue;
-        }
-        double cost = 0;
-        const std::optional<std::size_t> stage = next_stage(tasks_[task], cost);
-        if (!stage) {
-            end = TaskEnd::failed;
-            continue;
-        }
-        if (now + cost > frame.captured + tasks_[task].deadline) {
-            end = TaskEnd::late;
-            doubt_costs(tasks_[task]);
-            continue;
-        }
-        double limit = kNever;
-        for (std::size_t above = 0; above < position; ++above) {
-            if (tasks_[order_[above]].priority > tasks_[task].priority) {
-                limit = std::min(limit, latest_start(order_[above], now));
-            }
-        }
-        if (now + cost > limit) {
-            end = TaskEnd::yielded;
-            doubt_costs(tasks_[task]);
-            continue;
-        }
-        return stage;
+    if (!running_) {
+        active_.clear();
     }
-    return std::nullopt;
-}
-
-// The first stage that a task still needs on the active frame, and what all of them cost [s]. Empty where one
-// of them has failed.
-std::optional<std::size_t> Scheduler::next_stage(const TaskSpec& task, double& cost) const {
-    std::optional<std::size_t> first;
-    for (std::size_t stage : chains_[task.stage]) {
-        if (has_failed_[stage]) {
-            return std::nullopt;
-        }
-        if (!has_run_[stage]) {
-            first = first.value_or(stage);
-            cost += costs_[stage].upper();
-        }
-    }
-    return first;
-}
-
-void Scheduler::doubt_costs(const TaskSpec& task) {
-    for (std::size_t stage : chains_[task.stage]) {
-        if (!has_run_[stage]) {
-            costs_[stage].doubt();
-        }
-    }
-}
-
-// When the next frame must have been begun on which `task` has its turn, or it loses that turn: the frame is
-// pushed out of the queue, or its deadline passes [s].
-double Scheduler::latest_start(std::size_t task, double now) const {
-    const TaskSpec& spec = tasks_[task];
-    double latest = kNever;
-    if (!spec.enabled) {
-        return latest;
-    }
-    double cost = 0;
-    for (std::size_t stage : chains_[spec.stage]) {
-        cost += costs_[stage].upper();
-    }
-    for (const auto& [id, stream] : streams_) {
-        const double interval = stream.gap.mean();
-        if (interval <= 0 || now > stream.last_captured + kLongestGap * interval) {
-            continue;  // nothing is known of its frames, or they have stopped
-        }
-        const double arrival =
-            stream.waiting.empty() ? stream.last_captured + interval : stream.waiting.front().captured;
-        const double period = spec.rate > 0 ? std::max(1 / spec.rate, interval) : interval;
-        const double turn = spec.rate > 0 ? std::max(arrival, stream.next_due[task]) : arrival;
-        if (stream.overflow != Overflow::wait) {
-            const double unsteady =
-                stream.gap.runs() < kSteady ? interval / 2 : 2 * (stream.gap.upper() - interval);
-            latest = std::min(latest, turn + stream.delay + period - unsteady);
-        }
-        latest = std::min(latest, turn + spec.deadline - cost);
-    }
-    return latest;
-}
-
-void Scheduler::end_active(double now) {
-    FrameReport& frame = *active_;
-    const auto any = [&frame](TaskEnd end) {
-        return std::find(frame.tasks.begin(), frame.tasks.end(), end) != frame.tasks.end();
-    };
-    FrameEnd end = FrameEnd::idle;
-    if (any(TaskEnd::done)) {
-        end = FrameEnd::done;
-    } else if (any(TaskEnd::failed)) {
-        end = FrameEnd::failed;
-    } else if (any(TaskEnd::late) || any(TaskEnd::yielded)) {
-        end = FrameEnd::skipped;
-    }
-    end_frame(frame, end, now);
-    active_.reset();
 }
 
 void Scheduler::end_frame(FrameReport& frame, FrameEnd end, double now) {

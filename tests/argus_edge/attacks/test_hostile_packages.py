@@ -97,8 +97,8 @@ def edited_component(package: Path) -> None:
 @pytest.mark.parametrize(
     ("attack", "named"),
     [
-        (truncate, rf"{GRAPH}: expected 1398 bytes as listed in manifest.json, got 100"),
-        (empty_graph, rf"{GRAPH}: expected 1398 bytes as listed in manifest.json, got 0"),
+        (truncate, rf"{GRAPH}: expected 1417 bytes as listed in manifest.json, got 100"),
+        (empty_graph, rf"{GRAPH}: expected 1417 bytes as listed in manifest.json, got 0"),
         (flip_a_weight, rf"{GRAPH}: its SHA-256 is not the one in manifest.json"),
         (remove_graph, rf"{GRAPH}: listed in manifest.json, but not there"),
         (folder_for_graph, rf"{GRAPH}: listed in manifest.json, but not there"),
@@ -232,7 +232,7 @@ def move_file(path: str) -> Callable[[Any], None]:
             lambda m: argus(m)["golden"].update(image="../x"),
             r'golden.image: expected text like .* got "\.\./x"',
         ),
-        (lambda m: argus(m)["golden"].update(image=GRAPH), "expected the 12288 bytes of .* got 1398"),
+        (lambda m: argus(m)["golden"].update(image=GRAPH), "expected the 12288 bytes of .* got 1417"),
         (lambda m: argus(m)["golden"]["outputs"].update(pose={"a": GRAPH}), "no component 'pose'"),
         (lambda m: argus(m)["golden"]["outputs"].update(det={"a": GRAPH}), "det has no output 'a'"),
         (lambda m: argus(m).update(report=[]), r"report: expected an object, got \[\]"),

@@ -22,7 +22,7 @@ def run_all(what: _native.Scheduler, now: float, seconds: float = 0.001) -> list
     """Run whatever is due, one after the other; (frame, stage) of each run."""
     ran = []
     while (job := what.next(now)) is not None:
-        ran.append((job.frame, job.stage))
+        ran += [(frame, job.stage) for frame in job.frames]
         now += seconds
         what.finished(now, True)
     return ran
@@ -48,7 +48,7 @@ def test_who_waits_is_told_to() -> None:
     assert [what.offer(stream, 0.0, 0.0) for _ in range(3)] == [1, 2, None]
     job = what.next(0.0)
     assert job is not None
-    assert (job.frame, job.stage) == (1, 0)
+    assert (job.frames, job.stage) == ([1], 0)
     assert what.offer(stream, 0.0, 0.0) == 3
 
 
@@ -154,7 +154,7 @@ def test_the_machine_is_kept_warm() -> None:
     assert what.wake_at() == pytest.approx(1.7)
     job = what.next(1.8)
     assert job is not None
-    assert (job.frame, job.stage) == (0, 0)
+    assert (job.frames, job.stage) == ([], 0)
     what.finished(1.9, True)
     assert what.next(1.9) is None
     assert what.wake_at() == pytest.approx(2.4)
