@@ -43,9 +43,7 @@ def open_device(
             notes = (f"openvino: frames pass through Python: {error}",)
     with ExitStack() as stack:
         graphs = {
-            frames: stack.enter_context(
-                closing(Graphs(package, selection.tasks, engine, precision, threads))
-            )
+            frames: stack.enter_context(closing(Graphs(package, selection.tasks, engine, precision, threads)))
             for frames, package in packages.items()
         }
         if native and not notes:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from argus_edge import Runtime
 from argus_edge.errors import ExportError, TaskError
 from argus_edge.export.batch import check_batches, in_batches, one_by_one, quantised_like
 from argus_edge.export.commands.export import run
@@ -23,6 +24,7 @@ from argus_edge.runtime.preprocess import preprocess
 from argus_edge.spec import BACKBONE, ImageSpec, Precision
 from argus_edge.train.data.scenes import render
 from argus_edge.train.model.argus import Argus
+from tests.runtime.scheduling.test_cameras import at_once, run_cameras
 
 SIZE = 96
 ENGINES = ("openvino", "onnxruntime")
@@ -106,6 +108,27 @@ def scales(model: onnx.ModelProto) -> set[bytes]:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     rounded = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     return {onnx.numpy_helper.to_array(constants[node.input[1]]).tobytes() for node in rounded}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_cameras_get_what_each_would_get_alone(two_cameras: ModelPackage, engine: str) -> None:
+    images = [[render(seed, size=SIZE).image for seed in seeds] for seeds in (range(12), range(12, 24))]
+    with Runtime(two_cameras, engine, threads=1) as runtime:
+        expected = [[runtime(image) for image in camera] for camera in images]
+    with Runtime(two_cameras, engine, threads=1, batch=2) as runtime:
+        got = run_cameras(runtime, images)
+        assert at_once(runtime, BACKBONE) > 0
+    for one, other in zip(sum(expected, []), sum(got, []), strict=True):
+        assert np.mean(other.seg.labels == one.seg.labels) > 0.999
+
+
+@pytest.fixture(scope="module")
+def two_cameras(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    out = tmp_path_factory.mktemp("batch") / "two.argus"
+    options = ["--tasks", "seg", "--precision", "fp32", "--batch", "2", "--calibration-images", "8"]
+    assert run([str(checkpoint), *options, "--out", str(out)]) == 0
+    return ModelPackage.open(out)
 
 
 def test_another_network_is_not_taken_for_it(one: dict[str, Graphs]) -> None:

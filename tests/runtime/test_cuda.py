@@ -112,6 +112,31 @@ def test_each_place_of_the_inputs_has_a_cuda_graph_of_its_own(
         depth.run(sources[0])
 
 
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_a_decoder_takes_its_frame_s_part_of_the_features(
+    name: str, fake_gpu: ModuleType, tiny_batches: ModelPackage
+) -> None:
+    golden, two = tiny_batches.golden(), tiny_batches.at(64, 64, 2)
+    assert golden is not None
+    backbone = open_engine(name, two.model_file("backbone", "fp32"), threads=1, precision="fp32")
+    one_by_one = open_engine(name, tiny_batches.model_file("depth", "fp32"), threads=1, precision="fp32")
+    at_once = open_engine(name, two.model_file("depth", "fp32"), threads=1, precision="fp32")
+    features = backbone.run({"image": np.concatenate([255 - golden.image, golden.image])})
+    uploaded = sum(len(memory) for side, memory in fake_gpu.live.values() if side == "host")
+    parts = [{each: values[i : i + 1] for each, values in features.items()} for i in range(2)]
+    for _ in range(3):
+        depth = [one_by_one.run(part)["depth"].copy() for part in parts]
+        np.testing.assert_allclose(depth[1], golden.outputs["depth"]["depth"], rtol=1e-5, atol=1e-5)
+        assert not np.allclose(depth[0], depth[1])
+        both = at_once.run({each: values[:2] for each, values in features.items()})["depth"]
+        np.testing.assert_allclose(both, np.concatenate(depth), rtol=1e-5, atol=1e-5)
+    pinned = sum(len(memory) for side, memory in fake_gpu.live.values() if side == "host")
+    assert pinned == uploaded + 3 * depth[0].nbytes  # no features were ever on the host
+    backbone.close()
+    with pytest.raises(EngineError, match="comes from an engine that was closed"):
+        one_by_one.run(parts[1])
+
+
 def test_tensorrt_replays_what_it_has_captured(
     fake_cuda: ModuleType,
     small_graph: Path,

@@ -49,7 +49,10 @@ class Binding(onnxruntime.IOBinding):  # type: ignore[misc]
         self, name: str, device_type: str, device: int, dtype: type, shape: tuple[int, ...], pointer: int
     ) -> str:
         assert device_type == "cuda"
-        assert runtime.live[pointer][0] == "device"
+        assert any(
+            side == "device" and begin <= pointer < begin + len(memory)
+            for begin, (side, memory) in runtime.live.items()
+        )
         self.addresses[name] = pointer
         return "cpu"
 

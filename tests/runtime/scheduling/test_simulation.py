@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -25,12 +26,13 @@ class Load:
     service_ms: dict[str, float]
     load: float
 
-    def run(self, spread: float = 0.1, jitter: float = 0.05) -> Run:
+    def run(self, streams: int = 1, further: float = 1.0, batches: Sequence[int] = ()) -> Run:
         stages = [Stage("backbone"), *(Stage(task.stage, ("backbone",)) for task in self.tasks)]
-        engine = FakeEngine(self.service_ms, spread=spread)
+        engine = FakeEngine(self.service_ms, spread=0.1, further=further)
         return simulate(
-            stages, self.tasks, engine, frame_rate=self.frame_rate, seconds=SECONDS, jitter=jitter
-        )
+            stages, self.tasks, engine, frame_rate=self.frame_rate, seconds=SECONDS, jitter=0.05,
+            streams=streams, batches=batches,
+        )  # fmt: skip
 
     def wanted(self, task: Task) -> float:
         """Turns that a task has in all."""
@@ -103,19 +105,54 @@ def test_the_most_important_task_keeps_its_rate_under_overload(load: Load) -> No
 
 
 @few
-@given(loads(load=1.3), st.integers(1, 4))
-def test_every_frame_and_every_turn_is_accounted_for(load: Load, streams: int) -> None:
+@given(loads(load=1.3), st.integers(1, 4), st.sampled_from([(), (2, 3)]))
+def test_every_frame_and_every_turn_is_accounted_for(
+    load: Load, streams: int, batches: tuple[int, ...]
+) -> None:
     stages = [Stage("backbone"), *(Stage(task.stage, ("backbone",)) for task in load.tasks)]
-    engine = FakeEngine(load.service_ms, spread=0.3, failing={"backbone": 0.05, "t0": 0.2})
+    engine = FakeEngine(load.service_ms, spread=0.3, failing={"backbone": 0.05, "t0": 0.2}, further=0.7)
     run = simulate(
-        stages, load.tasks, engine, frame_rate=load.frame_rate, seconds=5, streams=streams, jitter=0.3
-    )
+        stages, load.tasks, engine, frame_rate=load.frame_rate, seconds=5, streams=streams, jitter=0.3,
+        batches=batches,
+    )  # fmt: skip
     assert sum(run.frames.values()) == run.offered == streams * int(load.frame_rate * 5)
     assert run.frames["overflow"] + sum(ends["yielded"] for ends in run.turns.values()) > 0
     for task in load.tasks:
         assert sum(run.turns[task.name].values()) == run.offered
         assert run.turns[task.name]["pending"] == 0
     assert run.turns["t0"]["failed"] > 0
+
+
+@few
+@given(loads(load=1.5), st.integers(2, 4), st.floats(0.1, 0.6))
+def test_what_runs_at_once_gives_more_frames_to_every_camera(
+    load: Load, streams: int, further: float
+) -> None:
+    one, several = (
+        load.run(streams=streams, further=further, batches=batches) for batches in ((), range(2, streams + 1))
+    )
+    for run in (one, several):
+        assert sum(run.frames.values()) == run.offered
+        assert all(ends["pending"] == 0 for ends in map(dict, run.turns.values()))
+    # No camera starves, and each has its share of what all gain.
+    assert min(several.done) >= 0.8 * max(several.done) - 2
+    assert min(several.done) >= 0.98 * min(one.done) - 2
+    first = load.tasks[0].name
+    assert several.turns[first]["done"] >= 1.15 * one.turns[first]["done"] or (
+        several.turns[first]["done"] >= 0.97 * several.offered
+    )
+
+
+@few
+@given(loads(load=0.75, deadline_frames=4), st.floats(0.1, 1.3))
+def test_what_runs_at_once_keeps_priorities_and_deadlines(load: Load, further: float) -> None:
+    """Two cameras, which together ask for 1.5 of the device where nothing is gained."""
+    run = load.run(streams=2, further=further, batches=(2,))
+    first = load.tasks[0]
+    if 2 * load.of_the_first < 0.8:
+        assert run.turns[first.name]["done"] >= 0.99 * 2 * load.wanted(first) - 2
+    for task in load.tasks:
+        assert run.missed[task.name] <= 0.01 * run.turns[task.name]["done"] + 1
 
 
 def test_equal_rates_fall_on_different_frames() -> None:

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 
 from argus_edge import ModelPackage, Runtime
 from argus_edge.errors import EngineError, FrameDroppedError, InputError, SourceError, TaskError
-from argus_edge.runtime import graphs
-from argus_edge.runtime.engines import engine_status, open_engine
+from tests.runtime.engines import before_each_run, needs_engine
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
 def engine(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if not engine_status(name).available:
-        pytest.skip(f"no {name}")
-    return name
+    return needs_engine(request.param)
 
 
 def picture(level: int) -> NDArray[np.uint8]:
@@ -256,23 +252,6 @@ def slow_runtime(
     runtime = Runtime(package, "onnxruntime", threads=1, timeout=timeout)
     opened.set()
     return runtime
-
-
-def before_each_run(monkeypatch: pytest.MonkeyPatch, do: Callable[[Path], None]) -> None:
-    """Have engines that are opened from now on do something first; they get their graph's file."""
-
-    def opened(name: str, file: Path, **settings: Any) -> Any:
-        engine = open_engine(name, file, **settings)
-        run = engine.run
-
-        def run_after(inputs: Any) -> Any:
-            do(file)
-            return run(inputs)
-
-        engine.run = run_after  # type: ignore[method-assign]
-        return engine
-
-    monkeypatch.setattr(graphs, "open_engine", opened)
 
 
 def _outcome(pending: Any) -> Exception | None:
