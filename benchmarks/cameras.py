@@ -3,10 +3,10 @@
     argus-export --tasks det,seg --batch 2
     python benchmarks/cameras.py nano.argus
 
-Cameras that are never waited for, each in a thread of its own, feed two runtimes of the same package in turn:
-one that runs frames one by one, and one that may run as many at once as there are cameras. The second finds
-out whether that pays, stage by stage, and leaves it where it does not. Prints a table of frames per second and
-of each stage's time for a frame, then one JSON line; 0 where no frames per second were lost.
+Cameras that are never waited for, each in a thread of its own, feed two runtimes of the same package in
+turn: one that runs frames one by one, and one that may run as many at once as there are cameras. The second
+finds out whether that pays, stage by stage, and leaves it where it does not. Prints a table of frames per
+second and of each stage's time for a frame, then one JSON line; 0 where no frames per second were lost.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Engine(Protocol):
         The returned arrays may be the engine's own memory: they are valid until its next `run` or `close`,
         and whoever keeps them longer copies them. On a GPU, what a backbone gives stays there, as
         `DeviceArray`s: they have `shape`, `dtype` and `copy`, `np.asarray` takes them, and so does the `run`
-        of another graph on that GPU, without a trip to the host; parts along the first axis as well. The inputs are only read, and only while the
-        call lasts.
+        of another graph on that GPU, without a trip to the host, them or neighbours along their first axis
+        (`features[1:3]`). The inputs are only read, and only while the call lasts.
         Not thread-safe. Raises EngineError naming the model file.
         """
         ...

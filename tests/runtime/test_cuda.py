@@ -124,6 +124,7 @@ def test_a_decoder_takes_its_frame_s_part_of_the_features(
     features = backbone.run({"image": np.concatenate([255 - golden.image, golden.image])})
     uploaded = sum(len(memory) for side, memory in fake_gpu.live.values() if side == "host")
     parts = [{each: values[i : i + 1] for each, values in features.items()} for i in range(2)]
+    depth: list[np.ndarray] = []
     for _ in range(3):
         depth = [one_by_one.run(part)["depth"].copy() for part in parts]
         np.testing.assert_allclose(depth[1], golden.outputs["depth"]["depth"], rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Frames of several streams at once: who goes with whom, what runs together, and what that does to the rest."""
+"""Frames of several streams at once: who goes with whom, and what runs together."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_each_camera_gets_what_it_would_get_alone(
         assert min(at_once(runtime, stage) for stage in ("backbone", "det", "depth")) > 0
         stats = runtime.stats()
         runtime.trace(tmp_path / "trace.json")
-    for one, other in zip(sum(expected, []), sum(got, []), strict=True):
+    for one, other in zip(chain(*expected), chain(*got), strict=True):
         np.testing.assert_allclose(other.depth.values, one.depth.values, rtol=1e-5)
         np.testing.assert_allclose(other.det.boxes, one.det.boxes, atol=1e-3)
         np.testing.assert_array_equal(other.det.classes, one.det.classes)
@@ -75,7 +76,7 @@ def test_each_camera_gets_what_it_would_get_alone(
         else:
             assert other.missing == {"seg": "not due"}
     assert stats.frames["done"] == stats.offered == 40 * CAMERAS
-    assert stats.tasks["seg"].done == sum("seg" in frame.results for frame in sum(got, []))
+    assert stats.tasks["seg"].done == sum("seg" in frame.results for frame in chain(*got))
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     several = [event["args"]["frames"] for event in events if event["name"] == "backbone x3"]
     assert all(len(set(frames)) == 3 for frames in several)
@@ -98,7 +99,7 @@ def test_a_stage_that_fails_on_several_frames_costs_each_of_them(
     before_each_run(monkeypatch, fail_once)
     with Runtime(tiny_batches, "onnxruntime", threads=1, batch=2) as runtime:
         opened.set()
-        frames = sum(run_cameras(runtime, images[:2]), [])
+        frames = list(chain(*run_cameras(runtime, images[:2])))
         stats = runtime.stats()
     missing = [frame.missing for frame in frames if frame.missing]
     assert missing == [{"det": "failed: out of memory"}] * 2
