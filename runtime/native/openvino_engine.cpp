@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <exception>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/attempt.hpp"
 #include "core/engine_api.h"
 
 struct ArgusEngine {
@@ -21,6 +22,8 @@ struct ArgusEngine {
 };
 
 namespace {
+
+using argus::attempt;
 
 // One for the process and never destroyed: a second Core may free what signal handlers still use (on AMX).
 ov::Core& core() {
@@ -38,10 +41,6 @@ void add_extension(const std::string& library) {
     }
 }
 
-void say(const std::exception& problem, char* error, size_t size) {
-    std::snprintf(error, size, "%s", problem.what());
-}
-
 void add_port(ArgusEngine& engine, const ov::Output<const ov::Node>& port) {
     for (const std::string& name : port.get_names()) {
         engine.ports.emplace(name, port);
@@ -49,7 +48,8 @@ void add_port(ArgusEngine& engine, const ov::Output<const ov::Node>& port) {
 }
 
 ArgusEngine* open(const char* file, const char* const* settings, size_t count, char* error, size_t size) {
-    try {
+    auto engine = std::make_unique<ArgusEngine>();
+    const int opened = attempt(error, size, [&] {
         ov::AnyMap properties;
         for (size_t pair = 0; pair < count; ++pair) {
             if (std::string(settings[2 * pair]) == "EXTENSION") {
@@ -62,7 +62,6 @@ ArgusEngine* open(const char* file, const char* const* settings, size_t count, c
         if (!stream) {
             throw std::runtime_error("the file cannot be read");
         }
-        auto engine = std::make_unique<ArgusEngine>();
         engine->model = core().import_model(stream, "CPU", properties);
         engine->request = engine->model.create_infer_request();
         for (const auto& port : engine->model.inputs()) {
@@ -71,11 +70,8 @@ ArgusEngine* open(const char* file, const char* const* settings, size_t count, c
         for (const auto& port : engine->model.outputs()) {
             add_port(*engine, port);
         }
-        return engine.release();
-    } catch (const std::exception& problem) {
-        say(problem, error, size);
-        return nullptr;
-    }
+    });
+    return opened != 0 ? engine.release() : nullptr;
 }
 
 void close(ArgusEngine* engine) { delete engine; }
@@ -88,28 +84,30 @@ size_t bytes(ArgusEngine* engine, const char* name) {
     return ov::shape_size(found->second.get_shape()) * found->second.get_element_type().size();
 }
 
-int bind(ArgusEngine* engine, const char* name, void* memory, char* error, size_t size) {
-    try {
+// Everything is the host's.
+void* allocate(size_t bytes, char* error, size_t size) {
+    constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+    void* const memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    if (memory == nullptr) {
+        std::snprintf(error, size, "no memory for %zu bytes", bytes);
+    }
+    return memory;
+}
+
+void release(void* memory) { std::free(memory); }
+
+int bind(ArgusEngine* engine, const char* name, void* memory, int, char* error, size_t size) {
+    return attempt(error, size, [&] {
         const ov::Output<const ov::Node>& port = engine->ports.at(name);
         engine->request.set_tensor(port, ov::Tensor(port.get_element_type(), port.get_shape(), memory));
-        return 1;
-    } catch (const std::exception& problem) {
-        say(problem, error, size);
-        return 0;
-    }
+    });
 }
 
 int run(ArgusEngine* engine, char* error, size_t size) {
-    try {
-        engine->request.infer();
-        return 1;
-    } catch (const std::exception& problem) {
-        say(problem, error, size);
-        return 0;
-    }
+    return attempt(error, size, [&] { engine->request.infer(); });
 }
 
-const ArgusEngineApi kApi{ARGUS_ENGINE_API_VERSION, open, close, bytes, bind, run};
+const ArgusEngineApi kApi{ARGUS_ENGINE_API_VERSION, open, close, bytes, allocate, release, bind, run};
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -57,7 +58,23 @@ size_t bytes(ArgusEngine* engine, const char* name) {
     return std::strcmp(name, "none") == 0 ? 0 : engine->bytes;
 }
 
-int bind(ArgusEngine* engine, const char* name, void* memory, char*, size_t) {
+std::set<void*> allocated;  // what the engine has given out, which may be bound as its own alone
+
+void* allocate(size_t bytes, char*, size_t) { return *allocated.insert(std::calloc(bytes, 1)).first; }
+
+void release(void* memory) {
+    allocated.erase(memory);
+    std::free(memory);
+}
+
+int bind(ArgusEngine* engine, const char* name, void* memory, int on_host, char* error, size_t size) {
+    const auto after =
+        allocated.upper_bound(memory);  // the last that begins at it or before holds it, if any
+    const bool ours = std::strncmp(name, "of backbone", size) == 0 && after != allocated.begin();
+    if (ours == (on_host != 0)) {
+        std::snprintf(error, size, "bound as if it lay elsewhere");
+        return 0;
+    }
     std::uint8_t*& place = is_output(*engine, name) ? engine->output : engine->inputs[name];
     place = static_cast<std::uint8_t*>(memory);
     return 1;
@@ -78,7 +95,7 @@ int run(ArgusEngine* engine, char* error, size_t size) {
     return 1;
 }
 
-const ArgusEngineApi kApi{ARGUS_ENGINE_API_VERSION, open, close, bytes, bind, run};
+const ArgusEngineApi kApi{ARGUS_ENGINE_API_VERSION, open, close, bytes, allocate, release, bind, run};
 const argus::Graph::Settings kSettings{{"THREADS", "1"}};
 
 template <typename Function>
@@ -142,6 +159,7 @@ void answers_outlive_the_next_frame() {
         expect(works[2]->errors[2] == "too much" && works[2]->errors[1].empty(),
                "the stage that failed says why");
     }
+    expect(allocated.empty(), "so are features");
     expect(engines_open == 0, "engines are closed with the executor");
 }
 

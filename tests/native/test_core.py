@@ -23,8 +23,9 @@ def test_core_holds_under_the_sanitizers(sanitizers: str, tmp_path: Path) -> Non
         [tmp_path / "argus_core_tests"],
         [tmp_path / "argus_graph_tests"],
         [tmp_path / "argus_pipeline_tests"],
+        [tmp_path / "argus_tensorrt_tests"],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(f"{command[0]}: {done.stdout}{done.stderr}")
 

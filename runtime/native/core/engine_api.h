@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define ARGUS_ENGINE_API_VERSION 1
+#define ARGUS_ENGINE_API_VERSION 2
 #define ARGUS_ENGINE_API_SYMBOL "argus_engine_api"
 
 typedef struct ArgusEngine ArgusEngine;
@@ -28,8 +28,13 @@ typedef struct {
     // Of an input or output by its name: how many bytes it has; 0 when there is none of that name.
     size_t (*bytes)(ArgusEngine* engine, const char* name);
 
-    // Have an input read from, or an output written to, memory of just so many bytes. 0 when that failed.
-    int (*bind)(ArgusEngine* engine, const char* name, void* memory, char* error, size_t size);
+    // Memory for what one graph writes and others read, where the engine computes. NULL when that fails.
+    void* (*allocate)(size_t bytes, char* error, size_t size);
+    void (*release)(void* memory);
+
+    // Have an input read from, or an output written to, memory of just so many bytes: the host's where
+    // `on_host` is not 0, else `allocate`d. 0 when that failed.
+    int (*bind)(ArgusEngine* engine, const char* name, void* memory, int on_host, char* error, size_t size);
 
     // Run the network once. 0 when that failed.
     int (*run)(ArgusEngine* engine, char* error, size_t size);

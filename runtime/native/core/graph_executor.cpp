@@ -21,7 +21,7 @@ Work& work_of(const std::shared_ptr<Ticket>& frame) { return *static_cast<Work*>
 
 }  // namespace
 
-Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
+Buffer::Buffer(std::size_t bytes) : bytes_(bytes), begin_(nullptr, std::free) {
     const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
     begin_.reset(static_cast<std::uint8_t*>(std::aligned_alloc(kAlignment, rounded)));
     if (begin_ == nullptr) {
@@ -30,7 +30,8 @@ Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
     std::memset(begin_.get(), 0, rounded);
 }
 
-void Buffer::Free::operator()(std::uint8_t* begin) const { std::free(begin); }
+Buffer::Buffer(void* begin, std::size_t bytes, Release release)
+    : bytes_(bytes), begin_(static_cast<std::uint8_t*>(begin), release) {}
 
 const ArgusEngineApi* load_engine_api(const std::string& file) {
     void* const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -70,12 +71,21 @@ std::size_t Graph::bytes(const std::string& name) const {
     return bytes;
 }
 
-void Graph::bind(const std::string& name, std::uint8_t* memory, std::size_t size) const {
+Buffer Graph::allocate(std::size_t bytes) const {
+    Message error{};
+    void* const memory = api_->allocate(bytes, error.data(), error.size());
+    if (memory == nullptr) {
+        throw std::runtime_error(error.data());
+    }
+    return Buffer(memory, bytes, api_->release);
+}
+
+void Graph::bind(const std::string& name, std::uint8_t* memory, std::size_t size, bool on_host) const {
     if (size != bytes(name)) {
         throw std::runtime_error("tensor " + name + " has another size than what is bound to it");
     }
     Message error{};
-    if (api_->bind(engine_, name.c_str(), memory, error.data(), error.size()) == 0) {
+    if (api_->bind(engine_, name.c_str(), memory, on_host ? 1 : 0, error.data(), error.size()) == 0) {
         throw std::runtime_error(error.data());
     }
 }
@@ -113,8 +123,10 @@ void GraphExecutor::wire(Stage& stage, std::size_t frames, std::shared_ptr<const
         if (stage.wiring.answers) {
             batch.graph->bind(name, batch.answers.emplace_back(size).data(), size);
         } else {
-            const Buffer& features = features_.try_emplace(name, size / frames * most_).first->second;
-            batch.graph->bind(name, features.data(), size);
+            if (features_.count(name) == 0) {
+                features_.emplace(name, batch.graph->allocate(size / frames * most_));
+            }
+            batch.graph->bind(name, features_.at(name).data(), size, false);
         }
     }
     stage.batches.insert_or_assign(frames, std::move(batch));
@@ -129,7 +141,7 @@ void GraphExecutor::bind_inputs(const Stage& stage, const Graph& graph, std::uin
     for (const std::string& name : stage.wiring.features) {
         const Buffer& features = features_.at(name);
         const std::size_t size = features.bytes() / most_;
-        graph.bind(name, features.data() + first * size, size * frames);
+        graph.bind(name, features.data() + first * size, size * frames, false);
     }
 }
 

@@ -17,18 +17,19 @@ namespace argus {
 /// Memory that engines read and write without a copy.
 class Buffer {
   public:
+    using Release = void (*)(void* memory);
+
+    /// The host's, all zeros.
     explicit Buffer(std::size_t bytes);
+    /// An engine's, which may lie on a device.
+    Buffer(void* begin, std::size_t bytes, Release release);
 
     std::uint8_t* data() const { return begin_.get(); }
     std::size_t bytes() const { return bytes_; }
 
   private:
-    struct Free {
-        void operator()(std::uint8_t* begin) const;
-    };
-
     std::size_t bytes_;
-    std::unique_ptr<std::uint8_t, Free> begin_;
+    std::unique_ptr<std::uint8_t, Release> begin_;
 };
 
 /// One frame's way through the graphs: its image going in, each stage's answers coming out.
@@ -60,8 +61,12 @@ class Graph {
     /// Of an input or output, all of it. Throws std::runtime_error when there is none of that name.
     std::size_t bytes(const std::string& name) const;
 
-    /// Have an input read from, or an output written to, memory of its size. Throws std::runtime_error.
-    void bind(const std::string& name, std::uint8_t* memory, std::size_t size) const;
+    /// Memory for what graphs of this engine hand to one another. Throws std::runtime_error.
+    Buffer allocate(std::size_t bytes) const;
+
+    /// Have an input read from, or an output written to, memory of its size: the host's, or `allocate`d.
+    /// Throws std::runtime_error.
+    void bind(const std::string& name, std::uint8_t* memory, std::size_t size, bool on_host = true) const;
 
     /// Throws std::runtime_error.
     void run() const;
