@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/installed
-CPP := $(wildcard runtime/native/*.cpp runtime/native/core/*.[ch]pp tests/native/*.cpp)
+CPP := $(wildcard runtime/native/*.cpp runtime/native/core/*.[ch]pp runtime/kernels/*.cu tests/native/*.cpp \
+    tests/runtime/fakes/*.hpp)
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from argus_edge.results import Detections, Result
 from argus_edge.runtime import _native
 from argus_edge.runtime.decode import decode
 from argus_edge.runtime.engines import Array
+from argus_edge.runtime.engines.device_frames import DeviceFrame, DeviceFrames
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.persons import Persons, fill_slots, find_persons, grid_matrix, warp
+from argus_edge.runtime.preprocess import PixelFormat, preprocess, to_rgb
 from argus_edge.runtime.selection import POSE, Selection
 from argus_edge.spec import BACKBONE, TaskEntry
 
@@ -34,7 +36,7 @@ MAX_CROPS: Final = 20
 class Load:
     """One frame on its way through a device."""
 
-    tensor: NDArray[np.uint8]  # (1, H, W, 3) RGB, the network's input
+    tensor: NDArray[np.uint8] | DeviceFrame  # (1, H, W, 3) RGB, the network's input, or what it is made of
     letterbox: Letterbox
     image: NDArray[np.uint8] | None  # (H, W, 3) RGB, where crops are taken from the image itself
     work: Any  # what the pipeline carries for the device
@@ -51,13 +53,9 @@ class Device(Protocol):
 
     @property
     def executor(self) -> _native.Executor: ...
-    @property
-    def needs_image(self) -> bool:
-        """Whether a load has to carry the whole image."""
-        ...
 
-    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
-        """Make one frame ready to be run."""
+    def load(self, image: NDArray[np.uint8], pixel_format: PixelFormat) -> Load:
+        """Make one frame ready to be run, in the thread that hands it in. Raises as `preprocess` does."""
         ...
 
     def outputs(self, load: Load, component: str) -> Mapping[str, Array]:
@@ -106,13 +104,20 @@ class PersonFinder:
 class PythonDevice:
     """Runs the stages on engines that Python calls, in the pipeline's own thread.
 
-    `graphs` are those for one frame, and for each number of them that may run at once.
+    `graphs` are those for one frame, and for each number of them that may run at once. With `frames`, images
+    go to the device as they are, and the network's input is made there as part of the backbone's stage; such
+    frames run one by one.
     """
 
     def __init__(
-        self, package: ModelPackage, selection: Selection, graphs: Mapping[int, Graphs], finder: PersonFinder
+        self,
+        package: ModelPackage,
+        selection: Selection,
+        graphs: Mapping[int, Graphs],
+        finder: PersonFinder,
+        frames: DeviceFrames | None = None,
     ) -> None:
-        self._spec, self._graphs, self._finder = package.spec, graphs, finder
+        self._spec, self._graphs, self._finder, self._frames = package.spec, graphs, finder, frames
         self._stages = [stage.name for stage in selection.stages]
         entries = [package.spec.tasks[task] for task in selection.tasks]
         self._poses = {
@@ -121,12 +126,17 @@ class PythonDevice:
             if entry.row(task).kind == POSE
         }
         self._features: Mapping[str, Array] = {}
-        self.needs_image: Final = any(entry.backbone != BACKBONE for entry in entries)
+        self._needs_image = any(entry.backbone != BACKBONE for entry in entries)
         self.executor: Final = _native.PythonExecutor(self._run)
 
-    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
+    def load(self, image: NDArray[np.uint8], pixel_format: PixelFormat) -> Load:
         """See `Device.load`."""
-        load = Load(tensor, letterbox, image, None)
+        whole = np.ascontiguousarray(to_rgb(image, pixel_format)) if self._needs_image else None
+        if self._frames is not None and pixel_format in self._frames.formats:
+            frame = self._frames.upload(image, pixel_format)
+            load = Load(frame, frame.letterbox, whole, None)
+        else:
+            load = Load(*preprocess(image, self._spec.input, pixel_format), whole, None)
         load.work = load
         return load
 
@@ -143,6 +153,8 @@ class PythonDevice:
         self.executor.release()
         for each in self._graphs.values():
             each.close()
+        if self._frames is not None:
+            self._frames.close()
 
     def _run(self, stage: int, loads: Sequence[Load], first: int) -> bool:
         """One stage; what goes wrong is the frames' affair, and whoever waits for them is told."""
@@ -153,8 +165,8 @@ class PythonDevice:
         try:
             graphs = self._graphs[len(loads)]
             if component == BACKBONE:
-                tensors = [load.tensor for load in loads]
-                self._features = graphs.features(tensors[0] if len(loads) == 1 else np.concatenate(tensors))
+                inputs = [self._network_input(load.tensor) for load in loads]
+                self._features = graphs.features(inputs[0] if len(loads) == 1 else np.concatenate(inputs))
             elif component in self._poses:
                 (load,) = loads
                 load.answers[component] = self._run_pose(load, self._poses[component])
@@ -171,6 +183,12 @@ class PythonDevice:
     def _features_of(self, first: int, frames: int) -> Mapping[str, Array]:
         """Those of so many of the frames that the backbone has run on."""
         return {name: values[first : first + frames] for name, values in self._features.items()}
+
+    def _network_input(self, tensor: NDArray[np.uint8] | DeviceFrame) -> Array:
+        if isinstance(tensor, np.ndarray):
+            return tensor
+        assert self._frames is not None
+        return cast("Array", self._frames.network_input(tensor))  # see Engine.run
 
     def _run_pose(self, load: Load, entry: TaskEntry) -> dict[str, Array]:
         """`heatmaps` (N, K, h, w) of N persons: from the frame's features, or from a crop of each."""

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_edge.errors import EngineError, EngineMissingError
-from argus_edge.geometry import Letterbox
 from argus_edge.package import ModelPackage
 from argus_edge.runtime import _native
 from argus_edge.runtime.device import Load, PersonFinder
@@ -20,6 +19,7 @@ from argus_edge.runtime.engines import Array, default_threads
 from argus_edge.runtime.engines.openvino_native import Compiled, CompiledCache, native_library
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.persons import fill_slots
+from argus_edge.runtime.preprocess import PixelFormat, preprocess
 from argus_edge.runtime.selection import POSE, Selection
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, Precision, TaskEntry
 
@@ -87,8 +87,6 @@ class NativeDevice:
     Raises EngineError when a graph does not load or does not have the tensors that the package declares.
     """
 
-    needs_image: Final = False
-
     def __init__(
         self,
         package: ModelPackage,
@@ -132,10 +130,11 @@ class NativeDevice:
             answers=name != BACKBONE,
         )
 
-    def load(self, tensor: NDArray[np.uint8], letterbox: Letterbox, image: NDArray[np.uint8] | None) -> Load:
+    def load(self, image: NDArray[np.uint8], pixel_format: PixelFormat) -> Load:
         """See `Device.load`."""
+        tensor, letterbox = preprocess(image, self._package.spec.input, pixel_format)
         tag = next(self._tags)
-        load = Load(tensor, letterbox, image, self.executor.work(tensor, tag))
+        load = Load(tensor, letterbox, None, self.executor.work(tensor, tag))
         self._loads[tag] = load
         return load
 

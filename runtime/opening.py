@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from typing import cast
+
+import numpy as np
 
 from argus_edge.errors import EngineError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.device import Device, PersonFinder, PythonDevice
+from argus_edge.runtime.engines import Array
+from argus_edge.runtime.engines.device_frames import DeviceFrames
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.native_device import NativeDevice, compiled_graphs, keep_compiled
 from argus_edge.runtime.selection import Selection
@@ -25,11 +30,12 @@ def open_device(
     score_threshold: float,
     cache: bool,
 ) -> tuple[Device, tuple[str, ...]]:
-    """The device that runs the stages of `selection`, and why it is not the native one where it could be.
+    """The device that runs the stages of `selection`, and why it is not the fastest one where it could be.
 
     `packages` are the package as it is for one frame, and for each number of frames that may run at once.
     OpenVINO is run by the C++ core, where compiled graphs may be kept. They are compiled by way of Python
-    when they are new to this user's cache, and checked on a blank frame. Raises EngineError, PackageError.
+    when they are new to this user's cache, and checked on a blank frame. On a GPU, frames are resized there.
+    Raises EngineError, PackageError.
     """
     finder = PersonFinder(packages[1], selection, score_threshold)
     notes: tuple[str, ...] = ()
@@ -53,6 +59,24 @@ def open_device(
                     return NativeDevice(packages[1], selection, compiled, finder), ()
             except EngineError as error:
                 notes = (f"openvino: frames pass through Python: {error}",)
-        device = PythonDevice(packages[1], selection, graphs, finder)
+        frames = None
+        if engine in ("cuda", "tensorrt") and len(packages) == 1:  # several at once lie one after the other
+            try:
+                frames = _device_frames(packages[1], graphs[1], engine)
+            except EngineError as error:
+                notes = (f"{engine}: frames are resized on the CPU: {error}",)
+        device = PythonDevice(packages[1], selection, graphs, finder, frames)
         stack.pop_all()
     return device, notes
+
+
+def _device_frames(package: ModelPackage, graphs: Graphs, engine: str) -> DeviceFrames:
+    """Frames on the device. The backbone has read one then, as its CUDA graph is bound to where that lies."""
+    frames = DeviceFrames(package.spec.input, engine)
+    try:
+        blank = frames.upload(np.zeros((1, 1, 3), np.uint8))
+        graphs.features(cast("Array", frames.network_input(blank)))
+    except BaseException:
+        frames.close()
+        raise
+    return frames

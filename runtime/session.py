@@ -36,7 +36,7 @@ from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.numerics import relative_error
 from argus_edge.runtime.opening import open_device
 from argus_edge.runtime.pending import PendingFrame
-from argus_edge.runtime.preprocess import PixelFormat, preprocess, to_rgb
+from argus_edge.runtime.preprocess import PixelFormat
 from argus_edge.runtime.schedule import (
     Overflow,
     Task,
@@ -309,9 +309,7 @@ class Runtime:
     ) -> PendingFrame:
         self._check_open()
         begin = self._pipeline.now()
-        tensor, letterbox = preprocess(image, self.package.spec.input, pixel_format)
-        whole = np.ascontiguousarray(to_rgb(image, pixel_format)) if self._device.needs_image else None
-        load = self._device.load(tensor, letterbox, whole)
+        load = self._device.load(image, pixel_format)
         self._maker.begun(load, begin)
         try:
             ticket = self._pipeline.offer(

@@ -24,7 +24,7 @@ PLACES = {
     ),
     "openvino": ("runtime/engines/openvino_engine.py",),
     "tensorrt": ("runtime/engines/tensorrt_engine.py", "runtime/engines/tensorrt_builder.py"),
-    "cuda": ("runtime/engines/cuda_memory.py",),
+    "cuda": ("runtime/engines/cuda_memory.py", "runtime/engines/cuda_kernels.py"),
     "nncf": ("export/",),
     "onnx": ("export/",),
     "pycocotools": ("train/metrics/", "train/data/readers/masks.py", "train/data/layouts/coco.py"),

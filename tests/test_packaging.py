@@ -71,6 +71,7 @@ def base_install(tmp_path_factory: pytest.TempPathFactory) -> BaseInstall:
 
 def test_wheel_holds_what_it_should(base_install: BaseInstall) -> None:
     names = zipfile.ZipFile(base_install.wheel).namelist()
+    assert "argus_edge/runtime/kernels/letterbox.cu" in names
     assert {"argus_edge/py.typed", "argus_edge/runtime/_native.pyi", "argus_edge/runtime/session.py"} <= {
         *names
     }

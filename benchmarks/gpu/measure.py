@@ -50,7 +50,7 @@ class Card:
     def times(self, call: Callable[[], object]) -> list[float]:
         """Milliseconds of each round; on a GPU those of a CUDA graph of the call, by the GPU's own clock."""
         if self.device.type != "cuda":
-            return [_timed(call) for _ in range(self.rounds)]
+            return [timed(call) for _ in range(self.rounds)]
         graph = captured(call)
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(self.rounds + 1)]
         for _ in range(WARM_UP):
@@ -89,7 +89,7 @@ def captured(call: Callable[[], object]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return 1e3 * (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Memory, streams and graphs of a CUDA device: the only file that imports cuda.
+"""Memory, streams and graphs of a CUDA device; it and `cuda_kernels` are the only files that import cuda.
 
 The calls are made as NVIDIA's Python samples make them since TensorRT 10.14, by way of `cuda.bindings`.
 """
@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError
 
-__all__ = ["Cuda", "Device", "DeviceArray"]
+__all__ = ["DEVICE", "Cuda", "Device", "DeviceArray", "call"]
 
 DEVICE: Final = 0
 KERNEL_DRIVER: Final = Path("/proc/driver/nvidia/version")
@@ -32,6 +32,14 @@ class Device:
     driver: str
 
 
+def call(library: Any, function: str, *arguments: Any) -> Any:
+    """One function of CUDA's bindings: what it returns beside its error code, which raises EngineError."""
+    error, *values = getattr(library, function)(*arguments)
+    if error.value:
+        raise EngineError(f"CUDA: {function} failed: {error.name}")
+    return values[0] if values else None
+
+
 class Cuda:
     """The first CUDA device of this machine.
 
@@ -43,11 +51,8 @@ class Cuda:
         self._runtime: Final[Any] = require("cuda.bindings.runtime", extra)
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """One function of the runtime: what it returns beside its error code."""
-        error, *values = getattr(self._runtime, function)(*arguments)
-        if error.value:
-            raise EngineError(f"CUDA: {function} failed: {error.name}")
-        return values[0] if values else None
+        """One function of the runtime; see `call`."""
+        return call(self._runtime, function, *arguments)
 
     def device(self) -> Device:
         """Name, compute capability and driver. Raises EngineError when there is no device."""

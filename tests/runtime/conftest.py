@@ -11,6 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from argus_edge.runtime.engines import tensorrt_engine
+from argus_edge.runtime.engines.tensorrt_builder import build_in_process
+
 FAKES = Path(__file__).with_name("fakes")
 
 
@@ -28,6 +31,15 @@ def fake_onnxruntime_gpu(fake_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(onnxruntime, "InferenceSession", fake.open_session)
     monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_shape_and_type", lambda *_: None)
     return fake
+
+
+@pytest.fixture
+def fake_gpu(
+    fake_onnxruntime_gpu: ModuleType, fake_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """The stand-in of the device, with both libraries on it; TensorRT builds in this process, as is quick."""
+    monkeypatch.setattr(tensorrt_engine, "build_engine", build_in_process)
+    return fake_cuda
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 ROOT = Path(__file__).parents[2]
-PARTS = {"copy", "product", "GroupNorm", "deformable", "forward", "training", "profile"}
+PARTS = {"copy", "product", "GroupNorm", "deformable", "frames", "forward", "training", "profile"}
 
 
 def started(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -61,6 +61,11 @@ def cudaDriverGetVersion() -> tuple[Any, ...]:  # noqa: N802
     return cudaError_t.cudaSuccess, _version()
 
 
+def cudaSetDevice(device: int) -> tuple[Any, ...]:  # noqa: N802
+    assert device == 0
+    return (cudaError_t.cudaSuccess,)
+
+
 def cudaMalloc(size: int) -> tuple[Any, ...]:  # noqa: N802
     return _allocate("device", size)
 
