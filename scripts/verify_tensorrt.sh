@@ -4,13 +4,15 @@
 #   scripts/verify_tensorrt.sh [PACKAGE] [RESULT]      # nano.argus, verified.json
 #
 # PACKAGE comes from 'argus-export --target tensorrt --precision fp32,fp16,int8'; where there is none and the export
-# extra is installed, it is made. Where the train extra is installed, every engine's metrics are measured as well
-# (SCENES rendered scenes, 200). Building all engines takes minutes each, on small devices an hour or more.
+# extra is installed, it is made. Where the train extra is installed, every engine's metrics are measured as well.
+# Building all engines takes minutes each, on small devices an hour or more. The environment may set ENGINES
+# (tensorrt,cuda), FRAMES of each latency (200) and SCENES that metrics are measured on (200).
 set -euo pipefail
 
 package=${1:-nano.argus}
 result=${2:-verified.json}
 python=${PYTHON:-python3}
+engines=${ENGINES:-tensorrt,cuda}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -32,17 +34,18 @@ if [[ ! -e $package ]]; then
 fi
 
 code=0
-run "$python" -m argus_edge.runtime.commands.verify_tensorrt "$package" --out "$result" || code=$?
+run "$python" -m argus_edge.runtime.commands.verify_tensorrt "$package" --out "$result" \
+    --engines "$engines" --frames "${FRAMES:-200}" || code=$?
 
 if [[ $code -le 1 ]] && has "torch, rich, pycocotools"; then
     precisions=$("$python" -c "import sys
 from argus_edge.package import ModelPackage
 print(','.join(ModelPackage.open(sys.argv[1]).spec.precisions))" "$package")
-    for engine in tensorrt cuda; do
+    for engine in ${engines//,/ }; do
         run "$python" -m argus_edge.train.commands.evaluate "$package" --engine "$engine" \
             --precision "$precisions" --scenes "${SCENES:-200}" --json >"$scratch/$engine.json" || code=1
     done
-    "$python" - "$result" "$scratch/tensorrt.json" "$scratch/cuda.json" <<'MERGE'
+    "$python" - "$result" "$scratch"/*.json <<'MERGE'
 import json
 import sys
 from pathlib import Path
