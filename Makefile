@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/installed
-CPP := $(wildcard runtime/native/*.cpp runtime/native/core/*.[ch]pp runtime/kernels/*.cu tests/native/*.cpp \
+CPP := $(wildcard runtime/native/*.cpp runtime/native/core/*.[ch]pp runtime/kernels/*.cu* tests/native/*.cpp \
     tests/runtime/fakes/*.hpp)
 
 export PATH := $(BIN):$(PATH)

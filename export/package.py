@@ -156,11 +156,12 @@ def _contents(
             many = make_plan(model, info, settings.tasks, replace(image, batch=batch), notify=notify)
             kept = {precision: held[precision] for precision in variants}
             batched, measured = _batched(settings, many, judge, kept, fp32)
-            several.append(Contents(settings.name, many, batched, quantization, report=measured))
+            written = _written(settings.target, batched)
+            several.append(Contents(settings.name, many, written, quantization, report=measured))
     first = Contents(
         settings.name,
         plan,
-        variants,
+        _written(settings.target, variants),
         quantization,
         golden_of(plan, frames[0], reference[0], extra[0], next(iter(variants))),
         {**_report(info, settings, calibration, judge, variants, evaluation), **findings},
@@ -175,6 +176,13 @@ def _finished(target: Target, variants: Mapping[Precision, Graphs]) -> dict[Prec
         precision: {name: target.rest(graph) for name, graph in graphs.items()}
         if precision == "int8"
         else graphs
+        for precision, graphs in variants.items()
+    }
+
+
+def _written(target: Target, variants: Mapping[Precision, Graphs]) -> dict[Precision, Graphs]:
+    return {
+        precision: {name: target.write(graph) for name, graph in graphs.items()}
         for precision, graphs in variants.items()
     }
 

@@ -23,7 +23,11 @@ PLACES = {
         "export/",  # its quantizer
     ),
     "openvino": ("runtime/engines/openvino_engine.py",),
-    "tensorrt": ("runtime/engines/tensorrt_engine.py", "runtime/engines/tensorrt_builder.py"),
+    "tensorrt": (
+        "runtime/engines/tensorrt_engine.py",
+        "runtime/engines/tensorrt_builder.py",
+        "runtime/engines/tensorrt_plugins.py",
+    ),
     "cuda": ("runtime/engines/cuda_memory.py", "runtime/engines/cuda_kernels.py"),
     "nncf": ("export/",),
     "onnx": ("export/",),

@@ -66,10 +66,14 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
     from argus_edge.export.preview import components_of, device_steps, preview
     from argus_edge.export.targets import TARGETS
+    from argus_edge.export.targets.plugins import call_plugins
     from argus_edge.export.trial import AGREEMENT_FRAMES
     from argus_edge.train.model.checkpoint import SHIPPED, load_checkpoint
     from argus_edge.train.recipe import smallest_size
 
+    target = TARGETS[options.target]
+    if options.plugins and (target.name != "tensorrt" or options.layout == "fused"):
+        raise InputError("--plugins: expected --target tensorrt, and no --layout fused, beside it")
     checkpoint = SHIPPED.get(options.checkpoint) or Path(options.checkpoint)
     model, info = load_checkpoint(checkpoint)
     tasks = check_tasks(tasks, info)
@@ -104,7 +108,7 @@ def run(arguments: Sequence[str]) -> int:
         max_drop=options.max_drop,
         fastest=options.precision == AUTO,
         keep_failed=options.keep_failed,
-        target=TARGETS[options.target],
+        target=replace(target, write=call_plugins) if options.plugins else target,
         page=not options.no_report,
         batches=options.batch,
     )
@@ -178,6 +182,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("cpu", "tensorrt"),
         default="cpu",
         help="engines that the graphs are spelled and typed for (default: %(default)s)",
+    )
+    add(
+        "--plugins",
+        action="store_true",
+        help="call GroupNorm and sampling by name, for which TensorRT takes kernels of ours where it builds "
+        "with ARGUS_TENSORRT=plugins=1; not run on hardware yet",
     )
     add("--out", type=Path, help="package folder to write (default: <variant>.argus here)")
     add("--overwrite", action="store_true", help="replace an existing package")

@@ -26,7 +26,8 @@ class Target:
     it takes: signed around 0 on both sides, or unsigned activations. `rest` brings what an int8 graph has in
     fp32 into the type that is wanted beside int8, after the gate has returned layers to float. `respell`
     changes whatever else is to be spelled otherwise, in place. `check` raises ExportError, naming everything
-    in finished graphs that one of the family would refuse.
+    in finished graphs that one of the family would refuse. `write` makes of a finished graph, which was
+    measured, the one that is written; it computes the same.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Target:
     rest: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph
     respell: Callable[[onnx.ModelProto], object] = lambda _: None
     check: Callable[[Graphs], None] = lambda _: None
+    write: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda graph: graph
 
     def spell(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """A copy of a graph as torch traced it, in the spellings of this target. Raises ExportError."""

@@ -39,8 +39,10 @@ def compile_kernel(
     options = [f"--gpu-architecture={_architecture(capability, form)}"]
     options += [f"--define-macro={each}" for each in definitions]
     content = (SOURCES / source).read_bytes()
+    headers = sorted(SOURCES.glob("*.cuh"))
+    texts, names = [each.read_bytes() for each in headers], [each.name.encode() for each in headers]
     try:
-        program = call(nvrtc, "nvrtcCreateProgram", content, source.encode(), 0, [], [])
+        program = call(nvrtc, "nvrtcCreateProgram", content, source.encode(), len(names), texts, names)
     except RuntimeError as error:  # as the bindings tell that they do not find the library
         raise EngineMissingError(
             f"NVRTC, a library of CUDA that compiles kernels, is not found: {error}"

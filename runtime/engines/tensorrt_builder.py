@@ -21,7 +21,8 @@ from argus_edge.command import run_command
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError
 from argus_edge.runtime.engines.plan_cache import write_atomically
-from argus_edge.runtime.engines.tensorrt_options import VARIABLE, BuildOptions
+from argus_edge.runtime.engines.tensorrt_options import NORM_PLUGIN, SAMPLE_PLUGIN, VARIABLE, BuildOptions
+from argus_edge.runtime.engines.tensorrt_plugins import register_plugins
 from argus_edge.spec import Precision
 
 __all__ = ["build_engine", "build_in_process", "make_logger"]
@@ -73,12 +74,19 @@ def build_in_process(
     """See `build_engine`; here, and now."""
     trt = require("tensorrt", "tensorrt")
     logger = make_logger(trt)
+    if options.plugins:
+        register_plugins(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model_file)):
         raise EngineError(f"TensorRT {trt.__version__} cannot read it: {'; '.join(_refusals(parser))}")
-    layers = (network.get_layer(index) for index in range(network.num_layers))
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    if options.plugins and _calls(model_file) and not any(x.type == trt.LayerType.PLUGIN_V3 for x in layers):
+        raise EngineError(
+            f"TensorRT {trt.__version__} took the standard spelling and not the plugins; leave plugins=1 out "
+            f"of {VARIABLE}"
+        )
     samplers = [layer.name for layer in layers if layer.type == trt.LayerType.GRID_SAMPLE]
     if samplers:
         raise EngineError(
@@ -124,6 +132,12 @@ def _work() -> int:
     plan = build_in_process(Path(job["model"]), job["precision"], BuildOptions(**job["options"]), timing)
     write_atomically(Path(job["plan"]), plan)
     return 0
+
+
+def _calls(model_file: Path) -> bool:
+    """Whether a graph calls any of our plugins."""
+    content = model_file.read_bytes()
+    return any(name.encode() in content for name in (NORM_PLUGIN, SAMPLE_PLUGIN))
 
 
 def _strongly_typed(trt: Any) -> int:

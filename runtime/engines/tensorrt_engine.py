@@ -1,4 +1,4 @@
-"""TensorRT on the first CUDA device; it and the builder are the only files that import tensorrt.
+"""TensorRT on the first CUDA device; it, the builder and its plugins are the only files that import tensorrt.
 
 Engines are built where they run, once, and kept (`plan_cache`).
 """

@@ -11,12 +11,26 @@ from typing import Any, Final, Literal, get_args
 from argus_edge.errors import InputError
 from argus_edge.spec import Precision
 
-__all__ = ["VARIABLE", "BuildOptions", "Hardware", "options_from_environment", "trtexec_command"]
+__all__ = [
+    "NORM_PLUGIN",
+    "PLUGINS",
+    "SAMPLE_PLUGIN",
+    "VARIABLE",
+    "BuildOptions",
+    "Hardware",
+    "options_from_environment",
+    "trtexec_command",
+]
 
 Hardware = Literal["none", "ampere+", "sameComputeCapability"]
 
 VARIABLE: Final = "ARGUS_TENSORRT"
 """The environment variable that holds them, such as `workspace=512,dla=0`."""
+
+PLUGINS: Final = "argus"
+"""The namespace of our plugins, and the domain of their calls in a graph; their names follow."""
+NORM_PLUGIN: Final = "ArgusGroupNorm"
+SAMPLE_PLUGIN: Final = "ArgusSample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +39,15 @@ class BuildOptions:
 
     `workspace` is the most scratch memory that one layer may have [MiB]; `version_compatible` engines load in
     later versions of TensorRT; `hardware` says on which other GPUs an engine may run; `dla` is the core of a
-    Deep Learning Accelerator, with the GPU for what that cannot do.
+    Deep Learning Accelerator, with the GPU for what that cannot do. `plugins` has kernels of ours
+    compute what graphs call by name, and not the standard spelling, which they bring along.
     """
 
     workspace: int = 1024
     version_compatible: bool = False
     hardware: Hardware = "none"
     dla: int | None = None
+    plugins: bool = False
 
     def flags(self) -> tuple[str, ...]:
         """What an engine depends on, as `name=value` each."""
@@ -47,7 +63,7 @@ def options_from_environment(environment: Mapping[str, str] = os.environ) -> Bui
             options = replace(options, **{name: _READERS[name](text)})
         except (KeyError, ValueError):
             raise InputError(
-                f"{VARIABLE}: expected workspace=MIB, dla=CORE, version_compatible=1 or hardware="
+                f"{VARIABLE}: expected workspace=MIB, dla=CORE, version_compatible=1, plugins=1 or hardware="
                 f"{'|'.join(get_args(Hardware))} with commas between them, got {entry!r}"
             ) from None
     return options
@@ -92,5 +108,6 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "workspace": _count(1),
     "dla": _count(0),
     "version_compatible": lambda text: bool(("0", "1").index(text)),
+    "plugins": lambda text: bool(("0", "1").index(text)),
     "hardware": _choice(*get_args(Hardware)),
 }

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from argus_edge import Runtime
 from argus_edge.export.commands.export import run
 from argus_edge.export.parity import FP32_BOUND
 from argus_edge.export.symmetric import SYMMETRIC_RECIPE
+from argus_edge.export.targets.plugins import call_plugins
 from argus_edge.export.targets.tensorrt import check_graphs
 from argus_edge.package import ModelPackage, model_path, parity_rows
 from argus_edge.runtime.engines import engine_status
-from argus_edge.spec import BACKBONE
+from argus_edge.runtime.engines.tensorrt_options import NORM_PLUGIN, SAMPLE_PLUGIN
+from argus_edge.spec import BACKBONE, Precision
 from argus_edge.train.data.scenes import render
 
 COMPONENTS = (BACKBONE, "det", "seg")
@@ -79,6 +83,31 @@ def test_engines_of_cpus_run_it(engine: str, package: ModelPackage) -> None:
         assert max(errors.values()) <= FP32_BOUND
     with Runtime(package, engine=engine, precision="fp16", tasks=["seg"], threads=1) as runtime:
         assert runtime(image).seg.labels.shape == image.shape[:2]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_calls_of_plugins_compute_the_same(precision: Precision, package: ModelPackage) -> None:
+    """As --plugins writes them."""
+    golden = package.golden()
+    assert golden is not None
+    standard = onnx.load(package.model_file(BACKBONE, precision))
+    called = call_plugins(standard)
+    onnx.checker.check_model(called)
+    calls = Counter(node.op_type for node in called.graph.node if node.domain)
+    assert calls[SAMPLE_PLUGIN] == 18
+    assert calls[NORM_PLUGIN] >= (
+        10 if precision == "fp32" else 6
+    )  # the others' types are their surroundings'
+    answers = []
+    for graph in (standard, called):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        answers.append(session.run(None, {"image": golden.image}))
+    for expected, given in zip(*answers, strict=True):
+        np.testing.assert_array_equal(given, expected)
 
 
 def test_what_remains_is_told_before_and_after(

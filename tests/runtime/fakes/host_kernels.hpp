@@ -25,18 +25,20 @@ inline std::barrier<>* block_barrier = nullptr;
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 
-inline float __half2float(unsigned short bits) {
-    _Float16 value;
-    std::memcpy(&value, &bits, sizeof value);
-    return static_cast<float>(value);
+#ifdef HALF
+inline float widened(unsigned short bits) {
+    _Float16 number;
+    std::memcpy(&number, &bits, sizeof number);
+    return static_cast<float>(number);
 }
 
-inline unsigned short __float2half(float value) {
-    const _Float16 half = static_cast<_Float16>(value);
+inline unsigned short narrowed(float number) {
+    const _Float16 half = static_cast<_Float16>(number);
     unsigned short bits;
     std::memcpy(&bits, &half, sizeof bits);
     return bits;
 }
+#endif
 
 template <class... A, std::size_t... I>
 void call_with(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
