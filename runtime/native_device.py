@@ -1,10 +1,12 @@
-"""A package on OpenVINO without the interpreter: the C++ core calls the engine, wired without copies."""
+"""A package on an engine without the interpreter: the C++ core calls it, wired without copies."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -16,69 +18,66 @@ from argus_edge.package import ModelPackage
 from argus_edge.runtime import _native
 from argus_edge.runtime.device import Load, PersonFinder
 from argus_edge.runtime.engines import Array, default_threads
-from argus_edge.runtime.engines.openvino_native import Compiled, CompiledCache, native_library
+from argus_edge.runtime.engines.native import Built, NativeCache
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.persons import fill_slots
 from argus_edge.runtime.preprocess import PixelFormat, preprocess
 from argus_edge.runtime.selection import POSE, Selection
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, PERSONS_TENSOR, Precision, TaskEntry
 
-__all__ = ["NativeDevice", "compiled_graphs", "keep_compiled"]
+__all__ = ["NativeDevice", "built_graphs", "keep_built"]
 
 
-CompiledGraphs: TypeAlias = dict[int, dict[str, Compiled]]
-"""Frames that run at once -> component -> its compiled form."""
+BuiltGraphs: TypeAlias = dict[int, dict[str, Built]]
+"""Frames that run at once -> component -> its built form."""
 
 
-def compiled_graphs(
-    packages: Mapping[int, ModelPackage], selection: Selection, precision: Precision, threads: int
-) -> CompiledGraphs | None:
-    """The compiled forms in this user's cache, for each number of frames; None where one is missing.
+def built_graphs(
+    packages: Mapping[int, ModelPackage], selection: Selection, precision: Precision, cache: NativeCache
+) -> BuiltGraphs | None:
+    """The built forms in this user's cache, for each number of frames; None where one is missing.
 
     Raises EngineMissingError where the core cannot run them anyhow, and says why.
     """
     if any(packages[1].spec.tasks[task].backbone != BACKBONE for task in selection.tasks):
         raise EngineMissingError("pose from crops is run from Python")
-    cache = CompiledCache(threads, precision)
-    found: CompiledGraphs = {}
+    found: BuiltGraphs = {}
     for frames, package in packages.items():
         found[frames] = {}
         for stage in selection.stages:
-            compiled = cache.find(package.model_file(stage.name, precision))
-            if compiled is None:
+            built = cache.find(package.model_file(stage.name, precision))
+            if built is None:
                 return None
-            found[frames][stage.name] = compiled
+            found[frames][stage.name] = built
     return found
 
 
-def keep_compiled(
+def keep_built(
     graphs: Mapping[int, Graphs],
     packages: Mapping[int, ModelPackage],
     selection: Selection,
     precision: Precision,
-    threads: int,
-) -> CompiledGraphs | None:
-    """Write the compiled form of graphs that are open to the cache, and find it there. Raises EngineError."""
-    cache = CompiledCache(threads, precision)
+    cache: NativeCache,
+) -> BuiltGraphs | None:
+    """Write the built form of graphs that are open to the cache, and find it there. Raises EngineError."""
     for frames, package in packages.items():
         for stage in selection.stages:
-            content, settings = graphs[frames].exported(stage.name)
-            cache.keep(package.model_file(stage.name, precision), content, settings)
-    return compiled_graphs(packages, selection, precision, threads)
+            exported = partial(graphs[frames].exported, stage.name)
+            cache.keep(package.model_file(stage.name, precision), exported)
+    return built_graphs(packages, selection, precision, cache)
 
 
-def _load(compiled: Iterable[Compiled]) -> list[_native.Graph]:
+def _load(library: Path, built: Iterable[Built]) -> list[_native.Graph]:
     """Load graphs, as many at once as there are cores: each keeps a single one busy. Raises EngineError."""
-    library = str(native_library())
 
-    def load(graph: Compiled) -> _native.Graph:
+    def load(graph: Built) -> _native.Graph:
         try:
-            return _native.Graph(library, str(graph.file), list(graph.settings.items()))
+            return _native.Graph(str(library), str(graph.file), list(graph.settings.items()))
         except RuntimeError as error:
-            raise EngineError(f"{graph.file}: OpenVINO cannot load it: {error}") from error
+            raise EngineError(f"{graph.file}: it cannot be loaded: {error}") from error
 
     with ThreadPoolExecutor(default_threads()) as pool:
-        return list(pool.map(load, compiled))
+        return list(pool.map(load, built))
 
 
 class NativeDevice:
@@ -91,7 +90,8 @@ class NativeDevice:
         self,
         package: ModelPackage,
         selection: Selection,
-        compiled: CompiledGraphs,
+        library: Path,
+        built: BuiltGraphs,
         finder: PersonFinder,
     ) -> None:
         self._package, self._finder = package, finder
@@ -100,35 +100,35 @@ class NativeDevice:
         self._tags = itertools.count()
         self._loads: WeakValueDictionary[int, Load] = WeakValueDictionary()
         image_bytes = int(np.prod(spec.input.tensor.shape))
-        self.executor: Final = _native.GraphExecutor(image_bytes, max(compiled))
-        wanted = [(name, frames) for name in self._stages for frames in sorted(compiled)]
-        graphs = _load(compiled[frames][name] for name, frames in wanted)
+        self.executor: Final = _native.GraphExecutor(image_bytes, max(built))
+        wanted = [(name, frames) for name in self._stages for frames in sorted(built)]
+        graphs = _load(library, (built[frames][name] for name, frames in wanted))
         for (name, frames), graph in zip(wanted, graphs, strict=True):
-            try:
-                if frames == 1:
-                    self._add(name, graph)
-                else:
-                    self.executor.add_batch(self._stages.index(name), frames, graph)
-            except RuntimeError as error:
-                raise EngineError(f"{compiled[frames][name].file}: {error}") from error
+            self._wire(name, frames, graph, built[frames][name].file)
         for task in selection.tasks:
             entry = spec.tasks[task]
             if entry.row(task).kind == POSE:
                 self._prepare_pose(entry)
 
-    def _add(self, name: str, graph: _native.Graph) -> None:
-        """Wire the graph of the next stage."""
+    def _wire(self, name: str, frames: int, graph: _native.Graph, file: Path) -> None:
+        """Add the graph of the next stage, or one of it for more frames. Raises EngineError."""
         components = self._package.spec.components
         component, features = components[name], {tensor.name for tensor in components[BACKBONE].outputs}
         inputs = [tensor.name for tensor in component.inputs]
-        self.executor.add(
-            graph,
-            image=IMAGE_TENSOR if component.is_backbone else "",
-            features=[tensor for tensor in inputs if tensor in features],
-            others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
-            outputs=[tensor.name for tensor in component.outputs],
-            answers=name != BACKBONE,
-        )
+        try:
+            if frames > 1:
+                self.executor.add_batch(self._stages.index(name), frames, graph)
+                return
+            self.executor.add(
+                graph,
+                image=IMAGE_TENSOR if component.is_backbone else "",
+                features=[tensor for tensor in inputs if tensor in features],
+                others=[tensor for tensor in inputs if tensor == PERSONS_TENSOR],
+                outputs=[tensor.name for tensor in component.outputs],
+                answers=name != BACKBONE,
+            )
+        except RuntimeError as error:
+            raise EngineError(f"{file}: it is not what the package says: {error}") from error
 
     def load(self, image: NDArray[np.uint8], pixel_format: PixelFormat) -> Load:
         """See `Device.load`."""
@@ -145,7 +145,7 @@ class NativeDevice:
     def error(self, load: Load, component: str) -> Exception | None:
         """See `Device.error`."""
         told = load.work.error(self._stages.index(component))
-        return EngineError(f"{component}: OpenVINO failed to run it: {told}") if told else None
+        return EngineError(f"{component}: it failed to run: {told}") if told else None
 
     def close(self) -> None:
         """See `Device.close`. The graphs are freed with the executor, when nobody holds it any more."""

@@ -13,8 +13,9 @@ from argus_edge.package import ModelPackage
 from argus_edge.runtime.device import Device, PersonFinder, PythonDevice
 from argus_edge.runtime.engines import Array
 from argus_edge.runtime.engines.device_frames import DeviceFrames
+from argus_edge.runtime.engines.native import NATIVE, NativeCache, native_cache
 from argus_edge.runtime.graphs import Graphs
-from argus_edge.runtime.native_device import NativeDevice, compiled_graphs, keep_compiled
+from argus_edge.runtime.native_device import NativeDevice, built_graphs, keep_built
 from argus_edge.runtime.selection import Selection
 from argus_edge.spec import Precision
 
@@ -33,38 +34,39 @@ def open_device(
     """The device that runs the stages of `selection`, and why it is not the fastest one where it could be.
 
     `packages` are the package as it is for one frame, and for each number of frames that may run at once.
-    OpenVINO is run by the C++ core, where compiled graphs may be kept. They are compiled by way of Python
-    when they are new to this user's cache, and checked on a blank frame. On a GPU, frames are resized there.
-    Raises EngineError, PackageError.
+    OpenVINO and TensorRT are run by the C++ core, where built graphs may be kept. They are built by way of
+    Python when they are new to this user's cache, and checked on a blank frame. On a GPU that Python calls,
+    frames are resized there. Raises EngineError, PackageError.
     """
     finder = PersonFinder(packages[1], selection, score_threshold)
     notes: tuple[str, ...] = ()
-    native = engine == "openvino" and cache
-    if native:
+    native: NativeCache | None = None
+    if engine in NATIVE and cache:
         try:
-            compiled = compiled_graphs(packages, selection, precision, threads)
-            if compiled is not None:
-                return NativeDevice(packages[1], selection, compiled, finder), ()
+            native = native_cache(engine, threads, precision)
+            built = built_graphs(packages, selection, precision, native)
+            if built is not None:
+                return NativeDevice(packages[1], selection, native.library, built, finder), ()
         except EngineError as error:
-            notes = (f"openvino: frames pass through Python: {error}",)
+            notes = (f"{engine}: frames pass through Python: {error}",)
     with ExitStack() as stack:
         graphs = {
             frames: stack.enter_context(closing(Graphs(package, selection.tasks, engine, precision, threads)))
             for frames, package in packages.items()
         }
-        if native and not notes:
+        if native is not None and not notes:
             try:
-                compiled = keep_compiled(graphs, packages, selection, precision, threads)
-                if compiled is not None:
-                    return NativeDevice(packages[1], selection, compiled, finder), ()
+                built = keep_built(graphs, packages, selection, precision, native)
+                if built is not None:
+                    return NativeDevice(packages[1], selection, native.library, built, finder), ()
             except EngineError as error:
-                notes = (f"openvino: frames pass through Python: {error}",)
+                notes = (f"{engine}: frames pass through Python: {error}",)
         frames = None
         if engine in ("cuda", "tensorrt") and len(packages) == 1:  # several at once lie one after the other
             try:
                 frames = _device_frames(packages[1], graphs[1], engine)
             except EngineError as error:
-                notes = (f"{engine}: frames are resized on the CPU: {error}",)
+                notes = (*notes, f"{engine}: frames are resized on the CPU: {error}")
         device = PythonDevice(packages[1], selection, graphs, finder, frames)
         stack.pop_all()
     return device, notes

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from argus_edge.errors import EngineMissingError
+from argus_edge.runtime.engines.native import Built, Exported
 from argus_edge.runtime.engines.openvino_ops import ops_library
 from argus_edge.runtime.engines.plan_cache import Identity, PlanCache, cache_folder, graph_hash
 from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import Precision
 
-__all__ = ["Compiled", "CompiledCache", "installed_version", "native_library"]
+__all__ = ["CompiledCache", "installed_version", "native_library"]
 
 SPELLING: Final = 2
 """Of what `openvino_engine.respell` makes of a graph; a change of it compiles everything again."""
@@ -39,14 +39,6 @@ class CompiledIdentity(Identity):
     spelling: int = SPELLING
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A compiled network on disk, and the settings that it is loaded with."""
-
-    file: Path
-    settings: Mapping[str, str]
-
-
 class CompiledCache:
     """The compiled networks of this user, for one precision and number of threads.
 
@@ -54,22 +46,23 @@ class CompiledCache:
     """
 
     def __init__(self, threads: int, precision: Precision) -> None:
-        self._version, self._library = installed_version(), native_library()
+        self._version: Final = installed_version()
+        self.library: Final = native_library()
         self._threads, self._precision = threads, precision
         self._plans = PlanCache(cache_folder("openvino"))
 
-    def find(self, model_file: Path) -> Compiled | None:
-        """The compiled form of a graph; None where there is no sound one."""
+    def find(self, model_file: Path) -> Built | None:
+        """See `NativeCache.find`."""
         identity = self._identity(model_file)
         content, _ = self._plans.load(identity)
         if content is None:
             return None
-        settings = {**self._plans.settings(identity), "EXTENSION": str(self._library)}
-        return Compiled(self._plans.file(identity), settings)
+        settings = {**self._plans.settings(identity), "EXTENSION": str(self.library)}
+        return Built(self._plans.file(identity), settings)
 
-    def keep(self, model_file: Path, content: bytes, settings: Mapping[str, str]) -> None:
-        """Keep the compiled form of a graph. Raises EngineError where the cache cannot be written."""
-        self._plans.store(self._identity(model_file), content, settings)
+    def keep(self, model_file: Path, exported: Exported) -> None:
+        """See `NativeCache.keep`."""
+        self._plans.store(self._identity(model_file), *exported())
         self._plans.forget_oldest(MOST_BYTES)
 
     def _identity(self, model_file: Path) -> CompiledIdentity:

@@ -30,6 +30,15 @@ OLDEST: Final = (10, 3)
 _log: Final = logging.getLogger(__name__)
 
 
+def plan_identity(model_file: Path, precision: Precision, options: BuildOptions) -> TensorRTIdentity:
+    """All that the engine of a graph on this device depends on. Raises EngineError."""
+    trt, device = require("tensorrt", EXTRA), Cuda(EXTRA).device()
+    return TensorRTIdentity(
+        graph_hash(model_file), precision, str(trt.__version__), device.name, device.compute_capability,
+        device.driver, " ".join(options.flags()),
+    )  # fmt: skip
+
+
 class TensorRTEngine:
     """One ONNX file, built for this device and loaded, and captured as a CUDA graph.
 
@@ -138,11 +147,7 @@ class TensorRTEngine:
 
     def _load(self, precision: Precision, options: BuildOptions) -> Any:
         """The engine from the cache, or built."""
-        device = self._cuda.device()
-        identity = TensorRTIdentity(
-            graph_hash(self._model_file), precision, str(self._trt.__version__), device.name,
-            device.compute_capability, device.driver, " ".join(options.flags()),
-        )  # fmt: skip
+        identity = plan_identity(self._model_file, precision, options)
         cache = PlanCache(cache_folder("tensorrt"))
         plan, reason = cache.load(identity)
         engine = self._deserialize(plan, options) if plan is not None else None
