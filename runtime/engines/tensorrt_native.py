@@ -22,7 +22,10 @@ LIBRARY: Final = Path(__file__).parents[1] / "_tensorrt.so"  # where the build p
 
 
 class PlansOnDisk:
-    """This user's engines for this device, in one precision. Raises EngineMissingError without our library."""
+    """Those of this user and device, in one precision.
+
+    Raises EngineMissingError where our library for TensorRT was not built.
+    """
 
     def __init__(self, precision: Precision) -> None:
         self.library: Final = LIBRARY
