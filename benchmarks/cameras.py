@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_row("frames/s", f"{found['one_by_one_fps']:.2f}", f"{found['at_once_fps']:.2f}")
     for stage, alone in found["stage_ms"].items():
         at_once, runs = found["stage_at_once_ms"][stage], found["runs_at_once"][f"{stage} x{options.cameras}"]
-        table.add_row(f"{stage} [ms/frame]", f"{alone:.1f}", f"{at_once:.1f} ({runs} runs)")
+        table.add_row(f"{stage} \\[ms/frame]", f"{alone:.1f}", f"{at_once:.1f} ({runs} runs)")
     Console().print(table)
     facts = {"package": str(options.package), "engine": engine, "precision": precision}
     arguments = {name: getattr(options, name) for name in ("cameras", "threads", "frames", "rounds")}
