@@ -124,7 +124,7 @@ class ICudaEngine {
     TensorIOMode getTensorIOMode(const char* name) const noexcept { return find(name).mode; }
 
     IExecutionContext* createExecutionContext() noexcept {
-        if (plan_.size() > 4) {
+        if (plan_.size() > 8) {
             logger_.log(ILogger::Severity::kERROR, "not enough memory for the context");
             return nullptr;
         }
