@@ -37,7 +37,7 @@ from argus_edge.export.operations import Work, work_of
 from argus_edge.export.precision import to_int8
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, Engine, available_engines, default_threads, open_engine
-from argus_edge.runtime.engines.openvino_engine import respell
+from argus_edge.runtime.engines.openvino_engine import openvino_package, respell
 from argus_edge.runtime.machine import this_machine
 from argus_edge.runtime.timing import Times, engine_run, interleaved, noise
 from argus_edge.spec import BACKBONE, IMAGE_TENSOR, Precision
@@ -165,9 +165,7 @@ def reached(
 
 def profiled(file: Path, inputs: Inputs, threads: int, runs: int) -> list[tuple[str, str, float]]:
     """(operation, how it is computed, time of a frame [ms]) of what OpenVINO runs, the longest first."""
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_package().Core()
     model = core.read_model(file)
     respell(model)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "PERF_COUNT": True}

@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             open_engine(name, file, **settings), 500, 0
         )
     before = threads_and_files()
-    with Runtime(options.package, options.engine) as runtime:
+    with Runtime(options.package, options.engine, cache=not options.fragile) as runtime:
         happened, memory = soak(runtime, time.monotonic() + 60 * options.minutes, options.rate)
     stats = runtime.stats()
     del runtime

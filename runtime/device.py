@@ -39,7 +39,7 @@ class Load:
     tensor: NDArray[np.uint8] | DeviceFrame  # (1, H, W, 3) RGB, the network's input, or what it is made of
     letterbox: Letterbox
     image: NDArray[np.uint8] | None  # (H, W, 3) RGB, where crops are taken from the image itself
-    work: Any  # what the pipeline carries for the device
+    work: Any = None  # what the pipeline carries for the device; None: this
     answers: dict[str, dict[str, Array]] = field(default_factory=dict)  # component -> its outputs
     results: dict[str, Result] = field(default_factory=dict)  # task -> what is decoded already
     persons: Persons | None = None
@@ -134,11 +134,8 @@ class PythonDevice:
         whole = np.ascontiguousarray(to_rgb(image, pixel_format)) if self._needs_image else None
         if self._frames is not None and pixel_format in self._frames.formats:
             frame = self._frames.upload(image, pixel_format)
-            load = Load(frame, frame.letterbox, whole, None)
-        else:
-            load = Load(*preprocess(image, self._spec.input, pixel_format), whole, None)
-        load.work = load
-        return load
+            return Load(frame, frame.letterbox, whole)
+        return Load(*preprocess(image, self._spec.input, pixel_format), whole)
 
     def outputs(self, load: Load, component: str) -> Mapping[str, Array]:
         """See `Device.outputs`."""
@@ -177,6 +174,7 @@ class PythonDevice:
         except Exception as error:  # noqa: BLE001 - whoever waits for the frames gets it
             for load in loads:
                 load.errors[component] = error
+            del load, loads  # else the error's traceback would hold what holds the error
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -58,7 +59,8 @@ class PendingFrame:
         """
         frame, error = self._outcome(timeout)
         if error is not None:
-            raise error
+            # What is raised holds the callers it passes, and so this object, which must not hold it.
+            raise copy.copy(error)
         return frame
 
     def whatever_succeeded(self, timeout: float | None = None) -> Frame:

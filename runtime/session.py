@@ -313,7 +313,10 @@ class Runtime:
         self._maker.begun(load, begin)
         try:
             ticket = self._pipeline.offer(
-                stream, begin if captured is None else captured, load.work, self.timeout
+                stream,
+                begin if captured is None else captured,
+                load if load.work is None else load.work,
+                self.timeout,
             )
         except RuntimeError as error:  # the stream is closed, and so is the runtime
             raise EngineError(f"the runtime of {self.package.path} was closed; open a new one") from error

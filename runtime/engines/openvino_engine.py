@@ -1,16 +1,18 @@
 """OpenVINO on the CPU: the only file that imports openvino.
 
-Networks are read from ONNX by `Core.read_model` and nothing else of OpenVINO is called, so that the usage
-reports of its conversion tool (`openvino-telemetry`) are never set up: a run never reaches for the network.
+Importing OpenVINO's Python package reports that to its maker by way of `openvino_telemetry`, unless the user
+has said no before. Here it is imported without that package, so that a run never reaches for the network.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError, EngineMissingError
@@ -23,6 +25,7 @@ from argus_edge.spec import PERSONS_TENSOR, Precision
 if TYPE_CHECKING:
     from argus_edge.runtime.engines import Array
 
+TELEMETRY: Final = "openvino_telemetry"
 VNNI: Final = {"avx512_vnni", "avx_vnni", "amx_int8"}
 """Instructions that multiply bytes in one step, by any name."""
 
@@ -69,8 +72,7 @@ class OpenVINOEngine:
         with contextlib.suppress(EngineMissingError):
             native_library()  # loads OpenVINO; its Python package takes longer and 29 MiB
             return installed_version()
-        openvino = require("openvino", "openvino")
-        return str(openvino.get_version()).split("-")[0]
+        return str(openvino_package().get_version()).split("-")[0]
 
     @staticmethod
     def note() -> str | None:
@@ -111,11 +113,26 @@ def _core() -> Any:
     when it is destroyed. Of several, the last one may put back memory long freed: then the next signal
     (Ctrl-C, the end of a child process) is a segmentation fault. Seen with OpenVINO 2026.4.
     """
-    return require("openvino", "openvino").Core()
+    return openvino_package().Core()
+
+
+def openvino_package() -> ModuleType:
+    """OpenVINO's Python package, reporting nothing. Raises EngineMissingError with the pip line."""
+    if "openvino" in sys.modules:
+        return require("openvino", "openvino")
+    known = sys.modules.get(TELEMETRY)
+    sys.modules[TELEMETRY] = cast("ModuleType", None)  # an import of it fails, as if it were not installed
+    try:
+        return require("openvino", "openvino")
+    finally:
+        del sys.modules[TELEMETRY]
+        if known is not None:
+            sys.modules[TELEMETRY] = known
 
 
 def create_operation() -> Create:
     """What makes nodes of our own operation. Raises EngineMissingError where its library cannot be used."""
+    openvino_package()
     library = ops_library(OpenVINOEngine.version())
     factory = require("openvino.utils.node_factory", "openvino").NodeFactory()
     try:

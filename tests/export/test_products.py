@@ -63,10 +63,10 @@ def traced(x: Tensor) -> onnx.ModelProto:
 
 
 def replaced(file: Path) -> int:
+    model = openvino_engine._core().read_model(file)
     from openvino.op import Constant
     from openvino.utils.node_factory import NodeFactory
 
-    model = openvino_engine._core().read_model(file)
     return spell_products(model, NodeFactory().create, Constant)
 
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from argus_edge import ModelPackage, Runtime
 from argus_edge.errors import EngineError, FrameDroppedError, InputError, SourceError, TaskError
+from argus_edge.runtime.device import Load, PythonDevice
 from tests.runtime.engines import before_each_run, needs_engine
 
 
@@ -106,6 +108,49 @@ def test_a_failing_stage_costs_its_task_and_its_frame_only(
         failing.clear()
         assert "seg" in runtime(picture(3)).results
         assert runtime.stats().tasks["seg"].failed == 2
+
+
+def test_frames_are_freed_at_once(
+    engine: str, tiny_package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the garbage collector, which comes seldom where much else lives: frames are large."""
+    failing = threading.Event()
+    loads: list[weakref.ref[Load]] = []
+    load = PythonDevice.load
+
+    def fail(file: Path) -> None:
+        if failing.is_set() and "seg" in str(file):
+            raise EngineError("out of memory")
+
+    def noted(self: PythonDevice, *arguments: Any) -> Load:
+        made = load(self, *arguments)
+        loads.append(weakref.ref(made))
+        return made
+
+    def failing_call() -> str:
+        pending = runtime.submit(picture(1))
+        try:
+            pending.result()
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    before_each_run(monkeypatch, fail)
+    monkeypatch.setattr(PythonDevice, "load", noted)
+    with Runtime(tiny_package, engine, threads=1, cache=False) as runtime:
+        gc.collect()
+        gc.disable()
+        try:
+            runtime(picture(1))
+            for _ in runtime.stream([picture(level) for level in range(5)]):
+                pass
+            failing.set()
+            assert failing_call() == "out of memory"
+            held = sum(ref() is not None for ref in loads)
+        finally:
+            gc.enable()
+    assert len(loads) == 7
+    assert held == 0
 
 
 def test_a_source_that_dies_is_told_after_its_frames(tiny_package: ModelPackage) -> None:
