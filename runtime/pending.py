@@ -60,7 +60,7 @@ class PendingFrame:
         frame, error = self._outcome(timeout)
         if error is not None:
             # What is raised holds the callers it passes, and so this object, which must not hold it.
-            raise copy.copy(error)
+            raise copy.copy(error) from error.__cause__
         return frame
 
     def whatever_succeeded(self, timeout: float | None = None) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -78,8 +79,8 @@ class _Reader:
             except FrameDroppedError:
                 continue
             yield item, frame
-        if self._error is not None:
-            raise self._error
+        if self._error is not None:  # raised, it would hold this object, which holds it
+            raise copy.copy(self._error) from self._error.__cause__
 
     def stop(self) -> None:
         """Have the thread end after the frame that it reads."""
@@ -114,7 +115,7 @@ class _Reader:
                     self._changed.notify_all()
         except Exception as error:  # noqa: BLE001 - whoever takes the frames gets it
             closed = isinstance(error, EngineError) and self._stopped
-            self._error = None if closed else error
+            self._error = None if closed else error.with_traceback(None)
         finally:
             with self._changed:
                 self._ended = True

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from argus_edge import ModelPackage, Runtime
 from argus_edge.errors import EngineError, FrameDroppedError, InputError, SourceError, TaskError
+from argus_edge.results import Frame
 from argus_edge.runtime.device import Load, PythonDevice
 from tests.runtime.engines import before_each_run, needs_engine
 
@@ -116,6 +117,7 @@ def test_frames_are_freed_at_once(
     """Without the garbage collector, which comes seldom where much else lives: frames are large."""
     failing = threading.Event()
     loads: list[weakref.ref[Load]] = []
+    frames: list[weakref.ref[Frame]] = []
     load = PythonDevice.load
 
     def fail(file: Path) -> None:
@@ -126,6 +128,18 @@ def test_frames_are_freed_at_once(
         made = load(self, *arguments)
         loads.append(weakref.ref(made))
         return made
+
+    def lost_camera() -> str:
+        def camera() -> Iterator[NDArray[np.uint8]]:
+            yield picture(1)
+            raise SourceError("unplugged")
+
+        try:
+            for _, frame in runtime.stream(camera()):
+                frames.append(weakref.ref(frame))
+        except SourceError as error:
+            return str(error)
+        return ""
 
     def failing_call() -> str:
         pending = runtime.submit(picture(1))
@@ -144,13 +158,14 @@ def test_frames_are_freed_at_once(
             runtime(picture(1))
             for _ in runtime.stream([picture(level) for level in range(5)]):
                 pass
+            assert lost_camera() == "unplugged"
             failing.set()
             assert failing_call() == "out of memory"
-            held = sum(ref() is not None for ref in loads)
+            held = [ref() for ref in (*loads, *frames) if ref() is not None]
         finally:
             gc.enable()
-    assert len(loads) == 7
-    assert held == 0
+    assert (len(loads), len(frames)) == (8, 1)
+    assert held == []
 
 
 def test_a_source_that_dies_is_told_after_its_frames(tiny_package: ModelPackage) -> None:
