@@ -133,7 +133,8 @@ def _contents(
             notify("converting to fp16")
             variants["fp16"] = {name: to_fp16(graph) for name, graph in fp32.items()}
         if "int8" in settings.precisions:
-            variants["int8"] = quantise(plan, fp32, calibration, _quantiser(settings), scratch, notify)
+            quantiser = _quantiser(settings)
+            variants["int8"] = quantise(plan, fp32, calibration, quantiser, engines[0], scratch, notify)
         for graphs in _finished(settings.target, variants).values():
             settings.target.check(graphs)
         samples = sample_evenly(calibration.images, AGREEMENT_FRAMES)

@@ -29,10 +29,12 @@ def quantise(
     original: Graphs,
     calibration: CalibrationSet,
     quantiser: Quantiser,
+    engine: str,
     scratch: Path,
     notify: Callable[[str], None],
 ) -> Graphs:
-    """The graphs `original` of `plan` in int8, each made so by `quantiser`.
+    """The graphs `original` of `plan` in int8, each made so by `quantiser`; those that others read are run on
+    `engine`.
 
     Features of all images are kept between component and component in half precision: of nano at 320 px
     3.3 MB an image.
@@ -52,7 +54,7 @@ def quantise(
         notify(f"answers of the quantised {component}")
         outputs = plan.graphs[component].outputs
         room = {} if component == plan.detector else {t.name: _room(t, count, scratch) for t in outputs}
-        found = answers_to(map(_in_single, inputs), "onnxruntime", graphs[component], "int8", scratch)
+        found = answers_to(map(_in_single, inputs), engine, graphs[component], "int8", scratch)
         for frame, answer in enumerate(found):
             if component == plan.detector:
                 extra[frame] = plan.pose_reads(answer, calibration.images[frame])

@@ -25,6 +25,7 @@ from argus_edge.runtime.timing import interleaved
 from argus_edge.train.evaluation_sets import EvaluationSet
 
 TASKS = ("det", "seg", "depth")
+ENGINE = "onnxruntime"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def images(tiny_plan: Plan) -> CalibrationSet:
 def int8(
     tiny_plan: Plan, fp32: Graphs, images: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Graphs:
-    return quantise(tiny_plan, fp32, images, to_int8, tmp_path_factory.mktemp("features"), lambda _: None)
+    return quantise(
+        tiny_plan, fp32, images, to_int8, ENGINE, tmp_path_factory.mktemp("features"), lambda _: None
+    )
 
 
 def trial_of(
@@ -67,7 +70,7 @@ def test_features_beyond_memory_are_kept_in_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("argus_edge.export.quantisation.IN_MEMORY", 0)
-    again = quantise(tiny_plan, fp32, images, to_int8, tmp_path, lambda _: None)
+    again = quantise(tiny_plan, fp32, images, to_int8, ENGINE, tmp_path, lambda _: None)
     assert len(list(tmp_path.glob("features-*"))) == 4  # F0 to F3
     assert {name: graph.SerializeToString() for name, graph in again.items()} == {
         name: graph.SerializeToString() for name, graph in int8.items()
@@ -80,7 +83,7 @@ def test_weights_of_seven_bits_stay_in_half_the_range(
     most = []
     for bits in (7, 8):
         graphs = quantise(
-            tiny_plan, fp32, images, partial(to_int8, weight_bits=bits), tmp_path, lambda _: None
+            tiny_plan, fp32, images, partial(to_int8, weight_bits=bits), ENGINE, tmp_path, lambda _: None
         )
         weights = [
             onnx.numpy_helper.to_array(tensor)

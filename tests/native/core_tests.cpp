@@ -15,6 +15,7 @@
 #include "normals.hpp"
 #include "panoptic.hpp"
 #include "resample.hpp"
+#include "ring.hpp"
 
 namespace {
 
@@ -213,6 +214,18 @@ void impossible_sizes_are_refused() {
            "a result that does not fit is refused");
 }
 
+void a_ring_keeps_the_last_in_the_memory_of_the_first() {
+    const std::vector<int> typical(3);
+    argus::Ring<std::vector<int>> ring(4, typical);
+    expect(ring.items().empty(), "what a ring is made of is not in it");
+    for (int number = 0; number < 6; ++number) {
+        ring.push({number});
+        expect(ring.items().size() == static_cast<std::size_t>(std::min(number + 1, 4)), "a ring is bounded");
+    }
+    expect(ring.items() == std::vector<std::vector<int>>{{2}, {3}, {4}, {5}}, "the oldest come first");
+    argus::Ring<int>(0, 0).push(1);
+}
+
 }  // namespace
 
 int main() {
@@ -222,5 +235,6 @@ int main() {
     impossible_sizes_are_refused();
     maps_of_any_size_reach_any_image();
     deformable_sampling_sums_bilinear_samples();
+    a_ring_keeps_the_last_in_the_memory_of_the_first();
     return 0;
 }

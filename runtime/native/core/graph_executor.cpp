@@ -1,6 +1,7 @@
 #include "graph_executor.hpp"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -15,19 +16,32 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
+// From this size on, buffers have pages of their own, which the system gives as zeros and takes back at once.
+// malloc comes to serve them from its heaps, where what several threads make and free leaves holes for days.
+constexpr std::size_t kOwnPages = 1 << 17;
+
 using Message = std::array<char, 512>;
 
 Work& work_of(const std::shared_ptr<Ticket>& frame) { return *static_cast<Work*>(frame->payload().get()); }
 
 }  // namespace
 
-Buffer::Buffer(std::size_t bytes) : bytes_(bytes), begin_(nullptr, std::free) {
-    const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
-    begin_.reset(static_cast<std::uint8_t*>(std::aligned_alloc(kAlignment, rounded)));
-    if (begin_ == nullptr) {
+Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
+    if (bytes < kOwnPages) {
+        const std::size_t rounded =
+            (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+        void* const memory = std::aligned_alloc(kAlignment, rounded);
+        if (memory == nullptr) {
+            throw std::bad_alloc();
+        }
+        begin_ = Memory(static_cast<std::uint8_t*>(std::memset(memory, 0, rounded)), std::free);
+        return;
+    }
+    void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) {
         throw std::bad_alloc();
     }
-    std::memset(begin_.get(), 0, rounded);
+    begin_ = Memory(static_cast<std::uint8_t*>(pages), [bytes](void* memory) { munmap(memory, bytes); });
 }
 
 Buffer::Buffer(void* begin, std::size_t bytes, Release release)

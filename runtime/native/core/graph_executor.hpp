@@ -28,8 +28,10 @@ class Buffer {
     std::size_t bytes() const { return bytes_; }
 
   private:
+    using Memory = std::unique_ptr<std::uint8_t, std::function<void(void* memory)>>;
+
     std::size_t bytes_;
-    std::unique_ptr<std::uint8_t, Release> begin_;
+    Memory begin_;
 };
 
 /// One frame's way through the graphs: its image going in, each stage's answers coming out.

@@ -15,6 +15,13 @@ std::chrono::duration<double> bounded(double seconds) {
     return std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongestWait));
 }
 
+FrameReport typical_report(const Scheduler& scheduler) {
+    FrameReport report;
+    report.tasks.resize(scheduler.tasks().size());
+    report.seconds.resize(scheduler.stages().size());
+    return report;
+}
+
 }  // namespace
 
 double steady_now() {
@@ -38,7 +45,8 @@ Pipeline::Pipeline(Scheduler scheduler, std::vector<std::string> names, std::siz
     : scheduler_(std::move(scheduler)),
       clock_(std::move(clock)),
       names_(std::move(names)),
-      most_traced_(traced_events) {
+      events_(traced_events, {0, std::vector<FrameId>(scheduler_.batches().back()), 0, 0}),
+      reports_(traced_events, typical_report(scheduler_)) {
     if (names_.size() < scheduler_.stages().size() * scheduler_.batches().size()) {
         throw std::invalid_argument("each stage has a name for each number of frames");
     }
@@ -134,10 +142,7 @@ void Pipeline::tell_ended() {
         if (report.end == FrameEnd::done) {
             stats_.age.add(report.ended - report.captured);
         }
-        reports_.push_back(report);
-        if (reports_.size() > most_traced_) {
-            reports_.pop_front();
-        }
+        reports_.push(report);
         const auto found = tickets_.find(report.id);
         if (found != tickets_.end()) {
             found->second->end(std::move(report));
@@ -148,10 +153,7 @@ void Pipeline::tell_ended() {
 
 void Pipeline::keep(const Event& event) {
     stats_.stages.at(event.name).add(event.end - event.begin);
-    events_.push_back(event);
-    if (events_.size() > most_traced_) {
-        events_.pop_front();
-    }
+    events_.push(event);
 }
 
 void Pipeline::record(const Event& event) {
@@ -173,12 +175,12 @@ PipelineStats Pipeline::stats() const {
 
 std::vector<Event> Pipeline::events() const {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return {events_.begin(), events_.end()};
+    return events_.items();
 }
 
 std::vector<FrameReport> Pipeline::reports() const {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return {reports_.begin(), reports_.end()};
+    return reports_.items();
 }
 
 }  // namespace argus

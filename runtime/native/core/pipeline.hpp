@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "histogram.hpp"
+#include "ring.hpp"
 #include "scheduler.hpp"
 
 namespace argus {
@@ -136,9 +136,8 @@ class Pipeline {
     bool closed_ = false;
 
     PipelineStats stats_;
-    std::size_t most_traced_;
-    std::deque<Event> events_;
-    std::deque<FrameReport> reports_;
+    Ring<Event> events_;
+    Ring<FrameReport> reports_;
 };
 
 /// Seconds of std::chrono::steady_clock.

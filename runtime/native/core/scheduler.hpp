@@ -44,7 +44,7 @@ struct TaskSpec {
 };
 
 /// What became of a task on a frame.
-enum class TaskEnd {
+enum class TaskEnd : std::uint8_t {
     pending,  // not decided yet
     not_due,  // its rate had nothing to do on this frame
     done,
@@ -55,7 +55,7 @@ enum class TaskEnd {
 constexpr std::size_t kTaskEnds = 6;
 
 /// What became of a frame.
-enum class FrameEnd {
+enum class FrameEnd : std::uint8_t {
     waiting,   // in its stream's queue
     running,   // stages of it run
     done,      // at least one task is done
