@@ -131,6 +131,11 @@ def _note(until: float, memory: list[float]) -> None:
         time.sleep(1)
 
 
+def grown(memory: Sequence[float]) -> float:
+    """From the first to the last half minute of seconds [MiB]."""
+    return float(np.median(memory[-30:]) - np.median(memory[:30]))
+
+
 def parser() -> argparse.ArgumentParser:
     """Options of the benchmark."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -158,13 +163,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     del runtime
     gc.collect()
     after = threads_and_files()
-    settled = memory[min(60, len(memory) // 4) :]
-    growth = float(np.median(settled[-30:]) - np.median(settled[:30]))
+    growth = grown(memory[min(60, len(memory) // 4) :])
     lost = stats.offered - sum(stats.frames.values())
     found = {
         "minutes": options.minutes,
         "memory_mib": round(memory[-1], 1),
         "growth_mib": round(growth, 2),
+        "growth_after_a_quarter_mib": round(grown(memory[len(memory) // 4 :]), 2),
         "threads_left": after[0] - before[0],
         "files_left": after[1] - before[1],
         "offered": stats.offered,

@@ -53,7 +53,7 @@ from argus_edge.spec import Precision
 
 __all__ = ["Runtime"]
 
-_TRACED_EVENTS: Final = 16384  # whose memory, some 5 MB, is taken at the start
+_TRACED_EVENTS: Final = 8192  # whose memory, 2 to 3 MB, is taken at the start
 _JOIN_TIMEOUT: Final = 10.0  # [s] for the stage at work to end, when a runtime is closed
 
 
@@ -254,7 +254,7 @@ class Runtime:
         return RuntimeStats.of(self._pipeline, self._names, self.tasks)
 
     def trace(self, path: str | Path) -> None:
-        """Write the last 16,384 events and frames as a trace for Perfetto or chrome://tracing.
+        """Write the last 8,192 events and frames as a trace for Perfetto or chrome://tracing.
 
         Raises InputError when the file cannot be written.
         """

@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from argus_edge.dependencies import require
 from argus_edge.errors import EngineError, EngineMissingError
+from argus_edge.runtime.engines.openvino_argmax import spell_argmax
+from argus_edge.runtime.engines.openvino_graph import Create
+from argus_edge.runtime.engines.openvino_layout import channels_first, channels_last, features_last
 from argus_edge.runtime.engines.openvino_native import installed_version, native_library
-from argus_edge.runtime.engines.openvino_ops import Create, ops_library, replace_samplings
+from argus_edge.runtime.engines.openvino_ops import ops_library, replace_samplings
 from argus_edge.runtime.engines.openvino_products import spell_products
+from argus_edge.runtime.engines.openvino_regions import replace_regions
 from argus_edge.runtime.machine import this_machine
 from argus_edge.spec import PERSONS_TENSOR, Precision
 
@@ -34,8 +38,9 @@ class OpenVINOEngine:
     """One ONNX file compiled for the CPU, tuned for the latency of one frame at a time.
 
     Outputs are views of OpenVINO's own buffers, inputs are read in place: nothing is copied between a
-    backbone and its decoders. For "fp16" and "int8" the layers left in float are computed in bfloat16 (or
-    float16 on CPUs of the ARM family) where the CPU has instructions for it and it is faster.
+    backbone and its decoders. Features lie with their channels last, behind views (B, C, H, W). For "fp16"
+    and "int8" the layers left in float are computed in bfloat16 (or float16 on CPUs of the ARM family) where
+    the CPU has instructions for it and it is faster.
     """
 
     def __init__(self, model_file: Path, threads: int, precision: Precision) -> None:
@@ -51,7 +56,7 @@ class OpenVINOEngine:
             fixed = regions or (samples and precision == "int8")
             float_type = "f32" if fixed else _float_type(precision, capabilities)
             # Our operation takes f32. OpenVINO casts for it among layers in bf16, not in a graph made f16.
-            respell(model, samplings=float_type != "f16", products=precision == "int8")
+            self._features = respell(model, samplings=float_type != "f16", products=precision == "int8")
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": str(threads),
@@ -90,8 +95,10 @@ class OpenVINOEngine:
         if inputs.keys() != self._inputs:  # OpenVINO would silently take the last run's
             raise EngineError(f"{self._model_file}: needs {sorted(self._inputs)}, was given {sorted(inputs)}")
         try:
-            results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
-            return {name: results[index] for index, name in enumerate(self._outputs)}
+            read = {n: channels_last(v) if n in self._features else v for n, v in inputs.items()}
+            results = self._request.infer(read, share_inputs=True, share_outputs=True)
+            given = {name: results[index] for index, name in enumerate(self._outputs)}
+            return {n: channels_first(v) if n in self._features else v for n, v in given.items()}
         except Exception as error:
             raise EngineError(f"{self._model_file}: OpenVINO failed to run it: {_cause(error)}") from error
 
@@ -143,15 +150,23 @@ def create_operation() -> Create:
     return create
 
 
-def respell(model: Any, samplings: bool = True, products: bool = True) -> None:
-    """Rewrite an openvino.Model, as it was read, to what this CPU is fast at (docs/openvino.md)."""
+def respell(model: Any, samplings: bool = True, products: bool = True) -> set[str]:
+    """Rewrite an openvino.Model, as it was read, to what this CPU is fast at (docs/openvino.md).
+
+    Returns the names of the inputs and outputs that it has with channels last.
+    """
+    create = require("openvino.utils.node_factory", "openvino").NodeFactory().create
+    constant = require("openvino.op", "openvino").Constant
     if samplings:
         with contextlib.suppress(EngineMissingError):  # `note` tells
-            replace_samplings(model, create_operation())
+            ours = create_operation()
+            replace_samplings(model, ours)
+            replace_regions(model, ours, constant)
+    spell_argmax(model, create, constant)
     features = set(this_machine().features)
     if products and "avx2" in features and not features & VNNI:
-        create = require("openvino.utils.node_factory", "openvino").NodeFactory().create
-        spell_products(model, create, require("openvino.op", "openvino").Constant)
+        spell_products(model, create, constant)
+    return features_last(model, create, constant)
 
 
 def _output_name(port: Any) -> str:

@@ -23,7 +23,7 @@ from argus_edge.spec import Precision
 
 __all__ = ["CompiledCache", "installed_version", "native_library"]
 
-SPELLING: Final = 2
+SPELLING: Final = 4
 """Of what `openvino_engine.respell` makes of a graph; a change of it compiles everything again."""
 MOST_BYTES: Final = 4 << 30
 """What all compiled graphs of a user may take on disk; those used longest ago give way."""

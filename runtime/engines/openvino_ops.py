@@ -11,23 +11,32 @@ The library is built for one version of OpenVINO, which stands in its name (cmak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from argus_edge.errors import EngineMissingError
+from argus_edge.runtime.engines.openvino_graph import (
+    Create,
+    Node,
+    OtherGraphError,
+    Value,
+    converted,
+    expect,
+    made_by,
+    numbers,
+    reshaped,
+    same,
+    shape_of,
+    transposed,
+    type_of,
+    unconverted,
+)
 
 OPERATION: Final = "DeformableSampling"
 FOLDER: Final = Path(__file__).parents[1]  # where the build puts the library
 LIBRARY: Final = "_openvino_ops-{}.so"
-FLOATS: Final = {"f16", "f32"}
 GRID_SAMPLE: Final = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
-
-# OpenVINO's own: a node, one of its results, and what makes a node of a type, with inputs and attributes.
-Node: TypeAlias = Any
-Value: TypeAlias = Any
-Create: TypeAlias = Callable[[str, Sequence[Value], Mapping[str, Any]], Node]
 
 
 def ops_library(version: str) -> Path:
@@ -52,20 +61,16 @@ def replace_samplings(model: Any, create: Create) -> int:
     for node in model.get_ordered_ops():
         try:
             found = _match(node)
-        except _OtherGraphError:
+        except OtherGraphError:
             continue
-        inputs = [_converted(value, "f32", create) for value in (found.value, found.places, found.weights)]
+        inputs = [converted(value, "f32", create) for value in (found.value, found.places, found.weights)]
         shapes = [side for shape in found.shapes for side in shape]
         new = create(OPERATION, inputs, {"shapes": shapes})
         new.set_friendly_name(node.get_friendly_name())
         result = node.output(0)
-        result.replace(_converted(new.output(0), _type(result), create))
+        result.replace(converted(new.output(0), type_of(result), create))
         count += 1
     return count
-
-
-class _OtherGraphError(Exception):
-    """What was looked at is not the core of deformable attention as we know it."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +95,21 @@ class _Level:
 
 
 def _match(last: Node) -> _Attention:
-    """Read a graph upwards from `last`, which gives (B, Q, M * D). Raises _OtherGraphError."""
-    _expect(last.get_type_name() == "Transpose")
-    merged = _transposed(last.output(0), 0, 2, 1)
-    total = _reshaped(merged)
+    """Read a graph upwards from `last`, which gives (B, Q, M * D). Raises OtherGraphError."""
+    expect(last.get_type_name() == "Transpose")
+    merged = transposed(last.output(0), 0, 2, 1)
+    total = reshaped(merged)
     levels = _levels(total)
     value, grids, all_weights = levels[0].value, levels[0].grids, levels[0].weights
     for index, level in enumerate(levels):
-        _expect(level.index == index)
-        _expect(_same(level.value, value) and _same(level.grids, grids) and _same(level.weights, all_weights))
-    places = _transposed(_reshaped(grids), 3, 0, 2, 4, 1, 5)
-    weights = _transposed(_reshaped(all_weights), 3, 0, 2, 4, 1)
-    images, cells, heads, depth = _shape(value)
-    queries, points = _shape(places)[1], _shape(places)[-2]
+        expect(level.index == index)
+        expect(same(level.value, value) and same(level.grids, grids) and same(level.weights, all_weights))
+    places = transposed(reshaped(grids), 3, 0, 2, 4, 1, 5)
+    weights = transposed(reshaped(all_weights), 3, 0, 2, 4, 1)
+    images, cells, heads, depth = shape_of(value)
+    queries, points = shape_of(places)[1], shape_of(places)[-2]
     count, rows = len(levels), images * heads
-    _expect(cells == sum(level.shape[0] * level.shape[1] for level in levels))
+    expect(cells == sum(level.shape[0] * level.shape[1] for level in levels))
     for tensor, shape in (
         (places, (images, queries, heads, count, points, 2)),
         (weights, (images, queries, heads, count, points)),
@@ -113,98 +118,40 @@ def _match(last: Node) -> _Attention:
         (total, (rows, depth, queries)),
         (merged, (images, heads * depth, queries)),
     ):
-        _expect(_shape(tensor) == shape)
+        expect(shape_of(tensor) == shape)
     return _Attention(value, places, weights, [level.shape for level in levels])
 
 
 def _levels(total: Value) -> list[_Level]:
     """What adds up to `total`, level after level."""
     levels = []
-    while _unconverted(total).get_node().get_type_name() == "Add":
-        total, term = _made_by(total, "Add").input_values()
+    while unconverted(total).get_node().get_type_name() == "Add":
+        total, term = made_by(total, "Add").input_values()
         levels.append(_level(term))
     return [_level(total), *reversed(levels)]
 
 
 def _level(term: Value) -> _Level:
-    """Read upwards from the sum over the points of one level, (B * M, D, Q). Raises _OtherGraphError."""
-    points = _made_by(term, "ReduceSum")
-    _expect(not points.get_attributes()["keep_dims"] and _numbers(points.input_value(1)) in ([2], [-2]))
-    factors = [_unconverted(factor) for factor in _made_by(points.input_value(0), "Multiply").input_values()]
+    """Read upwards from the sum over the points of one level, (B * M, D, Q). Raises OtherGraphError."""
+    points = made_by(term, "ReduceSum")
+    expect(not points.get_attributes()["keep_dims"] and numbers(points.input_value(1)) in ([2], [-2]))
+    factors = [unconverted(factor) for factor in made_by(points.input_value(0), "Multiply").input_values()]
     samples, weights = sorted(factors, key=lambda factor: factor.get_node().get_type_name() != "GridSample")
-    sample = _made_by(samples, "GridSample")
-    _expect(sample.get_attributes() == GRID_SAMPLE)
+    sample = made_by(samples, "GridSample")
+    expect(sample.get_attributes() == GRID_SAMPLE)
     maps, grid = sample.input_values()
-    part = _transposed(_reshaped(maps), 0, 2, 3, 1)
-    split = _made_by(part, "VariadicSplit")
-    _expect(_numbers(split.input_value(1)) == [1])
-    index, value = part.get_index(), _unconverted(split.input_value(0))
-    _, depth, height, width = _shape(maps)
-    images, _, heads, _ = _shape(value)
-    _expect(_shape(part) == (images, height * width, heads, depth))
+    part = transposed(reshaped(maps), 0, 2, 3, 1)
+    split = made_by(part, "VariadicSplit")
+    expect(numbers(split.input_value(1)) == [1])
+    index, value = part.get_index(), unconverted(split.input_value(0))
+    _, depth, height, width = shape_of(maps)
+    images, _, heads, _ = shape_of(value)
+    expect(shape_of(part) == (images, height * width, heads, depth))
     return _Level(index, value, _whole(grid, index), _whole(weights, index), (height, width))
 
 
 def _whole(part: Value, index: int) -> Value:
     """What `part` is element `index` of, along the first axis."""
-    gather = _made_by(part, "Gather")
-    _expect(_numbers(gather.input_value(1)) == [index] and _numbers(gather.input_value(2)) == [0])
-    return _unconverted(gather.input_value(0))
-
-
-def _transposed(value: Value, *order: int) -> Value:
-    """What was transposed to this order of axes to give `value`."""
-    node = _made_by(value, "Transpose")
-    _expect(_numbers(node.input_value(1)) == list(order))
-    return _unconverted(node.input_value(0))
-
-
-def _reshaped(value: Value) -> Value:
-    """What was reshaped to give `value`."""
-    return _unconverted(_made_by(value, "Reshape").input_value(0))
-
-
-def _made_by(value: Value, kind: str) -> Node:
-    """The node that gives `value`, which is of this kind."""
-    node = _unconverted(value).get_node()
-    _expect(node.get_type_name() == kind)
-    return node
-
-
-def _unconverted(value: Value) -> Value:
-    """The same before it went from one type of float to another, as in fp16 graphs."""
-    while value.get_node().get_type_name() == "Convert":
-        source = value.get_node().input_value(0)
-        if not {_type(value), _type(source)} <= FLOATS:
-            break
-        value = source
-    return value
-
-
-def _converted(value: Value, kind: str, create: Create) -> Value:
-    return value if _type(value) == kind else create("Convert", [value], {"destination_type": kind}).output(0)
-
-
-def _numbers(value: Value) -> list[int]:
-    """The elements of a constant."""
-    return [int(number) for number in _made_by(value, "Constant").get_data().flatten()]
-
-
-def _shape(value: Value) -> tuple[int, ...]:
-    """The fixed shape of a float tensor."""
-    _expect(value.get_partial_shape().is_static and _type(value) in FLOATS)
-    return tuple(value.get_shape())
-
-
-def _type(value: Value) -> str:
-    return str(value.get_element_type().get_type_name())
-
-
-def _same(one: Value, other: Value) -> bool:
-    # Python has several objects for one node, and == would make a node that compares.
-    return (one.get_node().get_name(), one.get_index()) == (other.get_node().get_name(), other.get_index())
-
-
-def _expect(condition: bool) -> None:
-    if not condition:
-        raise _OtherGraphError
+    gather = made_by(part, "Gather")
+    expect(numbers(gather.input_value(1)) == [index] and numbers(gather.input_value(2)) == [0])
+    return unconverted(gather.input_value(0))

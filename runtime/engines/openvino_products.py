@@ -8,18 +8,16 @@ nothing. The sums are the same, of the same integers. Packages hold the portable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.runtime.engines.openvino_ops import Create, Node, Value
+from argus_edge.runtime.engines.openvino_graph import Constant, Create, Node, Value
 
 __all__ = ["spell_products"]
-
-Constant: TypeAlias = Callable[[NDArray[Any]], Node]
 
 
 @dataclass(frozen=True)

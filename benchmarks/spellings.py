@@ -1,11 +1,13 @@
-"""Asks what it gains to give OpenVINO its int8 products as convolutions.
+"""Asks what it gains to spell graphs as OpenVINO is fast at: int8 products as convolutions, regions of maps
+by our operation, the place of the greatest without a sort, features with their channels last.
 
 Each stage of a package runs in int8 as our engine spells it on this CPU (docs/openvino.md), in int8 as the
-package has it, and in fp32, run by run in turn; SQNR is of the worst float output against fp32, and should be
-the same for both forms of int8. Prints a table, then one JSON line.
+package has it, but for deformable attention (benchmarks/deformable.py), and in fp32 as spelled, run by run in
+turn; SQNR is of the worst float output against fp32, and should be the same for both forms of int8. Prints a
+table, then one JSON line.
 
     argus-export --precision fp32,int8
-    python benchmarks/products.py nano.argus
+    python benchmarks/spellings.py nano.argus
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from argus_edge.command import run_command
 from argus_edge.errors import InputError
 from argus_edge.package import ModelPackage
 from argus_edge.runtime.engines import Array, Engine, default_threads, open_engine, openvino_engine
+from argus_edge.runtime.engines.openvino_layout import as_given
 from argus_edge.runtime.graphs import Graphs
 from argus_edge.runtime.machine import this_machine
 from argus_edge.runtime.numerics import sqnr_db
@@ -37,8 +40,10 @@ SPELLED, PLAIN, FLOAT = RUNS = "int8, spelled", "int8", "fp32"
 
 @contextmanager
 def as_in_the_package() -> Iterator[None]:
-    """Engines that are opened meanwhile keep the products as they are."""
-    with mock.patch.object(openvino_engine, "spell_products"):
+    """Engines that are opened meanwhile keep all but deformable attention as it is."""
+    with ExitStack() as stack:
+        for name in ("spell_products", "replace_regions", "spell_argmax", "features_last"):
+            stack.enter_context(mock.patch.object(openvino_engine, name, return_value=set()))
         yield
 
 
@@ -48,7 +53,9 @@ def stage_inputs(package: ModelPackage) -> dict[str, dict[str, Array]]:
     if golden is None:
         raise InputError(f"{package.path}: holds no golden sample to run on; export it again")
     with closing(Graphs(package, tuple(package.spec.tasks), "openvino", "fp32", 1)) as graphs:
-        features = {name: np.array(values) for name, values in graphs.features(golden.image).items()}
+        features = {
+            name: np.array(values, order="C") for name, values in graphs.features(golden.image).items()
+        }
     found: dict[str, dict[str, Array]] = {}
     for name, component in package.spec.components.items():
         known = {IMAGE_TENSOR: golden.image, **features}
@@ -72,15 +79,16 @@ def measure(
         engines = {SPELLED: opened("int8"), FLOAT: opened("fp32")}
         with as_in_the_package():
             engines[PLAIN] = opened("int8")
+        read = {run: inputs if run == PLAIN else as_given(inputs) for run in RUNS}
         answers = {
-            run: {name: np.array(values) for name, values in engine.run(inputs).items()}
+            run: {name: np.array(values) for name, values in engine.run(read[run]).items()}
             for run, engine in engines.items()
         }
         fits = {
             run: min(sqnr_db(answers[FLOAT][name], values) or np.inf for name, values in answers[run].items())
             for run in (SPELLED, PLAIN)
         }
-        times = interleaved({run: engine_run(engines[run], inputs) for run in RUNS}, rounds)
+        times = interleaved({run: engine_run(engines[run], read[run]) for run in RUNS}, rounds)
     return times, fits
 
 
@@ -123,4 +131,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(sys.argv[1:]), "products")
+    run_command(lambda: main(sys.argv[1:]), "spellings")
