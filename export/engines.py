@@ -59,10 +59,10 @@ def answers_to(
 ) -> Iterator[Mapping[str, Array]]:
     """What one graph answers to each of `inputs`, in order; valid until the next is asked for.
 
-    Several engines share out the cores, an input for each: 0.16 s an image, with all cores at one 0.31 s
-    (nano's backbone, ONNX Runtime, two cores).
+    Of ONNX Runtime several engines share out the cores, an input for each: 0.16 s an image, with all cores at
+    one 0.31 s (nano's backbone, two cores). OpenVINO binds its threads to cores, several engines to the same.
     """
-    count = min(default_threads(), MOST_AT_ONCE)
+    count = 1 if name == "openvino" else min(default_threads(), MOST_AT_ONCE)
     with ExitStack() as stack:
         engines = [
             stack.enter_context(opened(name, graph, precision, scratch, default_threads() // count))
