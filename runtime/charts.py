@@ -12,6 +12,7 @@ Points = Sequence[tuple[float, float]]
 WIDTH: Final = 360  # of the drawing; the page scales it
 HEIGHT: Final = 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24  # margins around the plot
+THOUSAND: Final = 1000
 MOST_POINTS: Final = 300  # of a line; longer ones are averaged
 MOST_DOTS: Final = 50  # points up to which each is marked
 
@@ -33,6 +34,11 @@ PICTURE_STYLE: Final = (
     "stroke-linejoin: round; } "
     + " ".join(f".c{i} {{ stroke: {c}; }} circle.c{i} {{ fill: {c}; }}" for i, c in enumerate(COLOURS))
 )
+
+
+def in_short(value: float) -> str:
+    """With four digits, or all of those before the point: 0.1234, 12.3, 10248."""
+    return f"{value:.4g}" if abs(value) < THOUSAND else f"{value:.0f}"
 
 
 def chart(title: str, points: Points, steps: int) -> str:
@@ -145,7 +151,7 @@ def _mark(value: float, x: float) -> str:
     anchor = "start" if x < WIDTH / 2 else "end"
     return (
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{BARS}"/>'
-        f'<text x="{x:.1f}" y="{BARS + FOOT - 5}" text-anchor="{anchor}">{value:.4g}</text>'
+        f'<text x="{x:.1f}" y="{BARS + FOOT - 5}" text-anchor="{anchor}">{in_short(value)}</text>'
     )
 
 

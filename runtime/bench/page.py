@@ -12,7 +12,7 @@ from argus_edge.runtime import html
 from argus_edge.runtime.bench.drawings import scatter, time_line
 from argus_edge.runtime.bench.measure import TIME_LINE
 from argus_edge.runtime.bench.table import Table, comparison_lines, facts, number, stage_table, tables
-from argus_edge.runtime.charts import histogram
+from argus_edge.runtime.charts import histogram, in_short
 
 __all__ = ["render"]
 
@@ -60,7 +60,7 @@ def _histograms(subjects: Sequence[Mapping[str, Any]]) -> str:
                     counts, edges = np.histogram(times, BINS)
                     summary = found["summary"][key]
                     marks = [summary[p] for p in ("p50", "p99") if summary[p] is not None]
-                    note = f"{len(times)}, {min(times):.4g} to {max(times):.4g} ms"
+                    note = f"{len(times)}, {in_short(min(times))} to {in_short(max(times))} ms"
                     title = shown(f"{subject['name']}, {scenario}, {kind} [ms]")
                     span = (float(edges[0]), float(edges[-1]))
                     drawn.append(histogram(title, note, span, counts.tolist(), marks))
