@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from argus_edge.runtime.engines.openvino_graph import (
+    FLOATS,
     Constant,
     Create,
     Node,
@@ -23,7 +24,6 @@ from argus_edge.runtime.engines.openvino_graph import (
 __all__ = ["spell_argmax"]
 
 MOST: Final = 256  # places, which bfloat16 tells apart
-FLOATS: Final = {"f16", "f32"}
 
 
 def spell_argmax(model: Any, create: Create, constant: Constant) -> int:

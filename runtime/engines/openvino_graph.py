@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Constant", "Create", "Node", "OtherGraphError", "Value", "converted", "expect", "made_by", "numbers",
-    "reshape", "reshaped", "same", "shape_of", "transpose", "transposed", "type_of", "unconverted",
+    "FLOATS", "Constant", "Create", "Node", "OtherGraphError", "Value", "converted", "expect", "made_by",
+    "numbers", "reshape", "reshaped", "same", "shape_of", "transpose", "transposed", "type_of", "unconverted",
 ]  # fmt: skip
 
 FLOATS: Final = {"f16", "f32"}

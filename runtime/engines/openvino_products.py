@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.runtime.engines.openvino_graph import Constant, Create, Node, Value
+from argus_edge.runtime.engines.openvino_graph import Constant, Create, Node, Value, reshape, transpose
 
 __all__ = ["spell_products"]
 
@@ -102,23 +102,20 @@ def _replace(product: Node, weights: _Weights, create: Create, constant: Constan
     rows = product.input_value(0)
     images, length, channels = rows.get_shape()
     results = len(weights.scale)
-    last_first = constant(np.array([0, 2, 1]))
-
-    def reshaped(value: Value, *shape: int) -> Value:
-        return create("Reshape", [value, constant(np.array(shape))], {"special_zero": False}).output(0)
-
     levels = constant(np.ascontiguousarray(weights.levels.T)[:, :, None, None])
     kernel = create("Convert", [levels], {"destination_type": "f32"})
     kernel = create("Multiply", [kernel, constant(weights.scale.reshape(-1, 1, 1, 1))], {})
-    image = reshaped(create("Transpose", [rows, last_first], {}).output(0), images, channels, 1, length)
+    columns = transpose(rows, (0, 2, 1), create, constant)
+    image = reshape(columns, (images, channels, 1, length), create, constant)
     fixed = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": [0, 0], "pads_end": [0, 0]}
     found = create("Convolution", [image, kernel], fixed)
     last, bias = _bias(product, results)
     if bias is not None:
         found = create("Add", [found, constant(bias.reshape(1, -1, 1, 1))], {})
-    found = create("Transpose", [reshaped(found.output(0), images, results, length), last_first], {})
-    found.set_friendly_name(last.get_friendly_name())
-    last.output(0).replace(found.output(0))
+    flat = reshape(found.output(0), (images, results, length), create, constant)
+    answer = transpose(flat, (0, 2, 1), create, constant)
+    answer.get_node().set_friendly_name(last.get_friendly_name())
+    last.output(0).replace(answer)
 
 
 def _bias(product: Node, results: int) -> tuple[Node, NDArray[Any] | None]:
