@@ -56,6 +56,7 @@ def _expect_argmax(node: Node) -> None:
     """Raises OtherGraphError where the node is no ArgMax over a known, short axis of floats."""
     expect(node.get_type_name() == "TopK")
     attributes, shape = node.get_attributes(), node.input_value(0).get_partial_shape()
+    expect(shape.rank.is_static)
     expect(attributes["mode"] == "max" and attributes["sort"] == "value" and attributes["stable"])
     expect(numbers(node.input_value(1)) == [1] and not node.output(0).get_target_inputs())
     expect(type_of(node.input_value(0)) in FLOATS and shape[attributes["axis"]].is_static)
