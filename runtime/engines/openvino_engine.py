@@ -156,7 +156,8 @@ def respell(model: Any, samplings: bool = True, products: bool = True) -> set[st
     Returns the names of the inputs and outputs that it has with channels last.
     """
     create = require("openvino.utils.node_factory", "openvino").NodeFactory().create
-    constant = require("openvino.op", "openvino").Constant
+    op = require("openvino.op", "openvino")
+    constant = op.Constant
     if samplings:
         with contextlib.suppress(EngineMissingError):  # `note` tells
             ours = create_operation()
@@ -166,7 +167,7 @@ def respell(model: Any, samplings: bool = True, products: bool = True) -> set[st
     features = set(this_machine().features)
     if products and "avx2" in features and not features & VNNI:
         spell_products(model, create, constant)
-    return features_last(model, create, constant)
+    return features_last(model, create, constant, op.Parameter)
 
 
 def _output_name(port: Any) -> str:

@@ -7,31 +7,32 @@ features around and every decoder would turn them back: some 4 % of a frame with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from argus_edge.dependencies import require
-from argus_edge.runtime.engines.openvino_graph import Constant, Create, Value, transpose
+from argus_edge.runtime.engines.openvino_graph import Constant, Create, Node, Value, transpose
 
 __all__ = ["as_given", "channels_first", "channels_last", "features_last"]
 
 FEATURES: Final = re.compile(r"f\d+")  # what a backbone gives and decoders read, of four axes
 RANK: Final = 4
 
+MakeInput: TypeAlias = Callable[[Any, Any], Node]  # element type, shape -> an input of that kind
 
-def features_last(model: Any, create: Create, constant: Constant) -> set[str]:
+
+def features_last(model: Any, create: Create, constant: Constant, make_input: MakeInput) -> set[str]:
     """Let `model`, an openvino.Model, read and give features as (B, H, W, C). Returns their names."""
-    make, shape = require("openvino.op", "openvino").Parameter, require("openvino", "openvino").PartialShape
     found: set[str] = set()
     for parameter in model.get_parameters():
         name = _feature(parameter.output(0))
         if name is None:
             continue
-        batch, channels, height, width = parameter.output(0).get_shape()
-        new = make(parameter.output(0).get_element_type(), shape([batch, height, width, channels]))
+        shape = parameter.output(0).get_partial_shape()
+        last_shape = type(shape)([shape[axis] for axis in (0, 2, 3, 1)])
+        new = make_input(parameter.output(0).get_element_type(), last_shape)
         first = transpose(new.output(0), (0, 3, 1, 2), create, constant)
         for reader in parameter.output(0).get_target_inputs():
             reader.replace_source_output(first)
