@@ -132,7 +132,7 @@ def _note(until: float, memory: list[float]) -> None:
 
 
 def grown(memory: Sequence[float]) -> float:
-    """From the first to the last half minute of seconds [MiB]."""
+    """Between the medians of the first and of the last half minute of a memory noted by the second [MiB]."""
     return float(np.median(memory[-30:]) - np.median(memory[:30]))
 
 

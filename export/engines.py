@@ -62,7 +62,7 @@ def answers_to(
     Of ONNX Runtime several engines share out the cores, an input for each: 0.16 s an image, with all cores at
     one 0.31 s (nano's backbone, two cores). OpenVINO binds its threads to cores, several engines to the same.
     """
-    count = 1 if name == "openvino" else min(default_threads(), MOST_AT_ONCE)
+    count = min(default_threads(), MOST_AT_ONCE) if name == "onnxruntime" else 1
     with ExitStack() as stack:
         engines = [
             stack.enter_context(opened(name, graph, precision, scratch, default_threads() // count))

@@ -134,7 +134,8 @@ def _contents(
             variants["fp16"] = {name: to_fp16(graph) for name, graph in fp32.items()}
         if "int8" in settings.precisions:
             quantiser = _quantiser(settings)
-            variants["int8"] = quantise(plan, fp32, calibration, quantiser, engines[0], scratch, notify)
+            reader = "openvino" if "openvino" in engines else "onnxruntime"
+            variants["int8"] = quantise(plan, fp32, calibration, quantiser, reader, scratch, notify)
         for graphs in _finished(settings.target, variants).values():
             settings.target.check(graphs)
         samples = sample_evenly(calibration.images, AGREEMENT_FRAMES)

@@ -57,7 +57,7 @@ def _expect_argmax(node: Node) -> None:
     expect(node.get_type_name() == "TopK")
     attributes, shape = node.get_attributes(), node.input_value(0).get_partial_shape()
     expect(shape.rank.is_static)
-    expect(attributes["mode"] == "max" and attributes["sort"] == "value" and attributes["stable"])
+    expect(attributes["mode"] == "max" and attributes["sort"] == "value" and attributes.get("stable"))
     expect(numbers(node.input_value(1)) == [1] and not node.output(0).get_target_inputs())
     expect(type_of(node.input_value(0)) in FLOATS and shape[attributes["axis"]].is_static)
     expect(shape[attributes["axis"]].get_length() <= MOST)

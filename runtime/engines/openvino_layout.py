@@ -28,7 +28,7 @@ def features_last(model: Any, create: Create, constant: Constant, make_input: Ma
     found: set[str] = set()
     for parameter in model.get_parameters():
         name = _feature(parameter.output(0))
-        if name is None:
+        if name is None or _is_given(parameter.output(0)):
             continue
         shape = parameter.output(0).get_partial_shape()
         last_shape = type(shape)([shape[axis] for axis in (0, 2, 3, 1)])
@@ -43,7 +43,7 @@ def features_last(model: Any, create: Create, constant: Constant, make_input: Ma
     for result in model.get_results():
         value = result.input_value(0)
         name = _feature(value)
-        if name is None or value.get_node().get_type_name() == "Parameter":
+        if name is None or name in found or value.get_node().get_type_name() == "Parameter":
             continue
         last = transpose(value, (0, 2, 3, 1), create, constant)
         value.set_names(value.get_names() - {name})
@@ -75,6 +75,11 @@ def as_given(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         else values
         for name, values in inputs.items()
     }
+
+
+def _is_given(value: Value) -> bool:
+    """Whether the model gives it as it is."""
+    return any(reader.get_node().get_type_name() == "Result" for reader in value.get_target_inputs())
 
 
 def _feature(value: Value) -> str | None:

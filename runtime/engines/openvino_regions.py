@@ -69,7 +69,9 @@ def _match(last: Node) -> tuple[Value, Value]:
     sample = made_by(reshaped(transposed(last.input_value(0), 0, 2, 1, 3, 4)), "GridSample")
     expect(sample.get_attributes() == GRID_SAMPLE)
     maps, grid = sample.input_values()
-    regions, channels, rows, columns = shape_of(last.output(0))
+    shape = shape_of(last.output(0))
+    expect(shape_of(last.input_value(0)) == (1, *shape))  # which has five axes
+    regions, channels, rows, columns = shape
     expect(shape_of(maps)[:2] == (1, channels))
     expect(shape_of(grid) == (1, regions * rows, columns, 2))
     return maps, grid

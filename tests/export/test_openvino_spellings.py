@@ -1,4 +1,4 @@
-"""What OpenVINO is given in the place of regions and of ArgMax, and that its answers stay what they were."""
+"""What OpenVINO is given in the place of regions, ArgMax and features; its answers stay what they were."""
 
 from __future__ import annotations
 
