@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from argus_edge.train.sources import open_part
 
 RENDER_PROCESSES: Final = 2
 SCENES: Final = "scenes"
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,6 @@ def evenly(length: int, count: int) -> list[int]:
     return list(dict.fromkeys(picks.tolist()))
 
 
-def sample_evenly(items: Sequence[NDArray[np.uint8]], count: int) -> list[NDArray[np.uint8]]:
+def sample_evenly(items: Sequence[Item], count: int) -> list[Item]:
     """At most `count` items, spread over the whole sequence."""
     return [items[i] for i in evenly(len(items), count)]

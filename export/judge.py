@@ -40,6 +40,7 @@ class Judge:
     scratch: Path
     keep_failed: bool = False
     notify: Callable[[str], None] = lambda _: None
+    single: Callable[[int], Answers] | None = None  # what torch answers to a frame in single precision
     # Of the report:
     parity: dict[str, JsonValue] = field(default_factory=dict)
     gate: dict[str, JsonValue] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Judge:
             self.notify(f"parity of {precision} on {engine}")
             answers, _ = answers_of(self.plan, graphs, precision, engine, frames, extra, self.scratch)
             answers = one_by_one(answers, len(self.frames)) if self.plan.input.batch > 1 else answers
-            table[engine], wrong = parity.judge(precision, engine, self.reference, answers)
+            table[engine], wrong = parity.judge(precision, engine, self.reference, answers, self.single)
             for what in wrong:
                 self._fail(what)
         self.parity[precision] = table

@@ -19,6 +19,7 @@ from argus_edge.spec import Precision
 __all__ = ["graph_times"]
 
 ROUNDS: Final = 9
+WITHIN: Final = 5.0  # [s] for the rounds of a component; large graphs have fewer of them
 
 Variants = Mapping[Precision, Mapping[str, onnx.ModelProto]]  # precision -> component -> graph
 Times = dict[str, dict[Precision, dict[str, float]]]
@@ -50,5 +51,5 @@ def _medians(
             for precision, graphs in variants.items()
         }
         runs = {str(p): engine_run(graph, values) for p, graph in graphs.items()}
-        times = interleaved(runs, ROUNDS)
+        times = interleaved(runs, ROUNDS, WITHIN)
     return {precision: float(np.median(times[precision])) for precision in variants}

@@ -6,7 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +37,9 @@ from argus_edge.train.evaluation_sets import EvaluationSet
 from argus_edge.train.model.argus import Argus
 from argus_edge.train.model.checkpoint import CheckpointInfo
 
-PARITY_FRAMES: Final = 8
 TOOLS: Final = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt")
+
+RANGED_IMAGES: Final = 4  # whose activations the report counts
 
 Notify = Callable[[str], None]  # is told what begins
 
@@ -58,6 +59,7 @@ class ExportSettings:
     target: Target = CPU
     page: bool = True  # report.html, and what is measured for it alone: times and activations
     batches: tuple[int, ...] = ()  # graphs for so many images at once, beside those for one; above 1
+    parity_images: int = 8  # that torch answers to, in double precision
 
 
 def check_tasks(tasks: Sequence[str], info: CheckpointInfo) -> tuple[str, ...]:
@@ -86,9 +88,9 @@ def export(
     `evaluation`, as far as these tell about them.
 
     Raises ExportError (with all that does not fit `settings.target`), PackageError, and ParityError, unless
-    failures are kept, when fp32 is off by more than `parity.FP32_BOUND` on some engine, another precision is
-    plainly broken (`parity.broken`), or a task loses more in it than `settings` allow. TaskError where a task
-    cannot answer several images at once.
+    failures are kept, when fp32 is off by more than `parity.judge` accepts on some engine, another precision
+    is plainly broken (`parity.broken`), or a task loses more in it than `settings` allow. TaskError where a
+    task cannot answer several images at once.
     """
     check_batches(settings.batches, settings.tasks)
     contents: list[Contents] = []
@@ -115,15 +117,21 @@ def _contents(
 ) -> list[Contents]:
     """What a package has for one size of the network's input: for one image, and for several at once."""
     plan = make_plan(model, info, settings.tasks, image, settings.pose, settings.persons, notify)
-    frames = sample_evenly(calibration.images, PARITY_FRAMES)
+    frames = sample_evenly(calibration.images, settings.parity_images)
     quantization = QuantizationSpec(_recipe(settings), calibration.sha256, len(calibration.images))
     notify("torch reference")
     reference, extra = _reference(copy.deepcopy(model).double(), plan, frames)
+
+    @cache
+    def single(frame: int) -> Answers:
+        notify(f"torch in single precision, image {frame + 1} of {len(frames)}")
+        return in_single(plan.answer(torch_run(model, plan), frames[frame], extra[frame])[0])
+
     with tempfile.TemporaryDirectory(prefix="argus-export-") as folder:
         scratch = Path(folder)
         here = [status.name for status in available_engines() if status.available]
         engines = [name for name in here if name in settings.target.engines]
-        judge = Judge(plan, frames, reference, extra, engines, scratch, settings.keep_failed, notify)
+        judge = Judge(plan, frames, reference, extra, engines, scratch, settings.keep_failed, notify, single)
         fp32 = {name: settings.target.spell(graph.model) for name, graph in plan.graphs.items()}
         variants: dict[Precision, Graphs] = {}
         if "fp32" in settings.precisions:  # before the long work, not after it
@@ -248,7 +256,8 @@ def _findings(
         found["activations"] = {}
         for component, inputs in read.items():
             judge.notify(f"activations of {component}")
-            ranges = activation_ranges(fp32[component], variants["int8"][component], inputs)
+            few = sample_evenly(inputs, RANGED_IMAGES)
+            ranges = activation_ranges(fp32[component], variants["int8"][component], few)
             found["activations"][component] = ranges_to_json(ranges)
     return found
 
@@ -268,7 +277,7 @@ def _report(
         "tools": {name: version for name in TOOLS if (version := installed_version(name)) is not None},
         "checkpoint": {"variant": info.variant, "command": info.command, "metrics": dict(info.metrics)},
         "parity": {
-            "frames": min(PARITY_FRAMES, len(calibration.images)),
+            "frames": min(settings.parity_images, len(calibration.images)),
             "source": calibration.source,
             **judge.parity,
         },

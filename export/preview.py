@@ -10,7 +10,7 @@ from pathlib import Path
 
 from argus_edge.export.assembly import REPORT_FILE
 from argus_edge.export.components import by_component
-from argus_edge.export.package import PARITY_FRAMES, ExportSettings
+from argus_edge.export.package import ExportSettings
 from argus_edge.export.targets import CPU, TENSORRT, Target
 from argus_edge.export.trial import AGREEMENT_FACTOR, AGREEMENT_FRAMES
 from argus_edge.package import model_path
@@ -98,10 +98,8 @@ def _steps(
     if len(sizes) > 1:
         yield f"do all that follows for inputs of {size}, one after another"
     why = "the ranges of int8 are measured on them, and " if "int8" in settings.precisions else ""
-    yield (
-        f"take {images} {source}, at {size}: {why}{min(PARITY_FRAMES, images)} of them serve the comparison "
-        f"with torch"
-    )
+    compared = min(settings.parity_images, images)
+    yield f"take {images} {source}, at {size}: {why}{compared} of them serve the comparison with torch"
     names = ", ".join(components)
     yield (
         f"trace {names}: one ONNX graph each, so that decoders can run at rates of their own, spelled for "

@@ -155,7 +155,7 @@ def _activations(report: Mapping[str, JsonValue]) -> str:
     ]
     rows.sort(key=lambda item: item[1]["sqnr_db"])
     drawn = [_histogram(component, row) for component, row in rows[:WORST]]
-    note = "Counts on a logarithmic scale; between the two lines lies the grid of 256 values."
+    note = "Of four images at most. Counts on a logarithmic scale; between the lines lie the 256 values."
     return (f'<p class="note">{note}</p>' + grid("charts", drawn)) if drawn else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -14,6 +15,7 @@ from argus_edge.runtime.engines import Array, Engine
 __all__ = ["NOISY", "Times", "drift", "engine_run", "interleaved", "median_ratio", "noise"]
 
 WARM_UP: Final = 2  # runs
+FEWEST: Final = 3  # rounds, however long they take
 NOISY: Final = (
     0.05  # difference of the medians of two halves, as a share, from which on a machine is too noisy
 )
@@ -21,20 +23,28 @@ NOISY: Final = (
 Times = NDArray[np.float64]  # (N,) [ms], in the order in which they were taken
 
 
-def interleaved(runs: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, Times]:
+def interleaved(
+    runs: Mapping[str, Callable[[int], object]], rounds: int, within: float = math.inf
+) -> dict[str, Times]:
     """The times [ms] of `rounds` rounds, in each of which every run has one turn; who is first rotates.
 
-    A run gets the number of the round.
+    A run gets the number of the round. After `within` [s] one round was enough to warm up, and `FEWEST` to
+    measure.
     """
+    begun = time.perf_counter()
     names = list(runs)
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-WARM_UP, rounds):
+        late = time.perf_counter() - begun > within
+        if late and (-WARM_UP < number < 0 or number >= FEWEST):
+            continue
         for name in names:
             start = time.perf_counter_ns()
             runs[name](max(number, 0))
-            times[name].append((time.perf_counter_ns() - start) / 1e6)
+            if number >= 0:
+                times[name].append((time.perf_counter_ns() - start) / 1e6)
         names.append(names.pop(0))
-    return {name: np.array(each[WARM_UP:]) for name, each in times.items()}
+    return {name: np.array(each) for name, each in times.items()}
 
 
 def engine_run(engine: Engine, inputs: Mapping[str, Array]) -> Callable[[int], object]:

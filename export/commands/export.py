@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from argus_edge.export.preview import Preview
 
 CALIBRATION_IMAGES: Final = 300  # fewer than this get a warning
+PARITY_IMAGES: Final = 8
 PERSONS: Final = 8
 MAX_DROP: Final = 0.01
 AUTO: Final = "auto"
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     from argus_edge.export.components import entries_of
     from argus_edge.export.evaluation import find_evaluation
     from argus_edge.export.fuse import check_fusible, fused_files, write_fused
-    from argus_edge.export.package import PARITY_FRAMES, ExportSettings, check_tasks, export
+    from argus_edge.export.package import ExportSettings, check_tasks, export
     from argus_edge.export.preview import components_of, device_steps, preview
     from argus_edge.export.targets import TARGETS
     from argus_edge.export.targets.plugins import call_plugins
@@ -93,9 +94,10 @@ def run(arguments: Sequence[str]) -> int:
     for file in fused.values():
         if file.exists() and not options.overwrite:
             raise InputError(f"{file} exists already; add --overwrite to replace it, or choose another --out")
-    if options.calibration_images < 1:
-        raise InputError(f"--calibration-images {options.calibration_images}: expected at least 1")
-    few = PARITY_FRAMES if precisions == ("fp32",) else AGREEMENT_FRAMES
+    for name, number in (("calibration", options.calibration_images), ("parity", options.parity_images)):
+        if number < 1:
+            raise InputError(f"--{name}-images {number}: expected at least 1")
+    few = max(options.parity_images, 1 if precisions == ("fp32",) else AGREEMENT_FRAMES)
     count = options.calibration_images if "int8" in precisions else few
     settings = ExportSettings(
         tasks,
@@ -111,6 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         target=replace(target, write=call_plugins) if options.plugins else target,
         page=not options.no_report,
         batches=options.batch,
+        parity_images=options.parity_images,
     )
     check_batches(settings.batches, tasks)
     entries = entries_of(info, tasks, options.pose)
@@ -213,6 +216,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "%(default)s)",
     )
     add("--calibration-images", type=int, default=CALIBRATION_IMAGES, help="how many (default: %(default)s)")
+    add(
+        "--parity-images",
+        type=int,
+        default=PARITY_IMAGES,
+        help="how many of them torch answers to as well, in double precision (default: %(default)s)",
+    )
     add(
         "--weight-bits",
         type=int,

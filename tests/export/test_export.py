@@ -321,6 +321,7 @@ class TestCommand:
             (["--calibration", "nowhere"], "there is no such file or folder"),
             (["--calibration", "coco:nowhere"], "nowhere"),
             (["--precision", "int8", "--calibration-images", "0"], "at least 1"),
+            (["--parity-images", "0"], "--parity-images 0: expected at least 1"),
             (["--eval-data", "nowhere"], "expected LAYOUT:PATH"),
         ],
     )

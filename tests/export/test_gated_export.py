@@ -82,7 +82,7 @@ def test_int8_is_measured_on_every_engine_and_told(
 ) -> None:
     out = tmp_path / "x.argus"
     arguments = ["--precision", "int8", "--calibration-images", "6", "--max-drop", "0.05", "--out", str(out)]
-    assert run(arguments) == 0
+    assert run([*arguments, "--parity-images", "3"]) == 0
     told = capsys.readouterr()
     assert "6 calibration images are few, 300 serve better" in told.err
     assert "int8 lost" in told.out
@@ -96,6 +96,7 @@ def test_int8_is_measured_on_every_engine_and_told(
         assert each["holds"]
         assert 0 <= each["loss"] <= each["limit"] == 0.5
     assert set(row(package.spec.report["parity"], "int8")) == {"openvino", "onnxruntime"}
+    assert row(package.spec.report["parity"], "frames") == 3
 
 
 def test_auto_measures_on_labels_and_keeps_fp32_and_the_fastest(

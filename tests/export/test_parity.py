@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from argus_edge.export.parity import TIE, Deviation, align_candidates, broken, compare, judge
 
@@ -135,3 +136,34 @@ def test_unit_vectors_may_be_off_by_more(output: str, accepted: bool) -> None:
     given[0, 0, 0, 0] += 3e-4
     _, wrong = judge("fp32", "openvino", [{"head": {output: reference}}], [{"head": {output: given}}])
     assert (not wrong) is accepted
+
+
+def test_fp32_may_be_off_as_torch_s_own_is() -> None:
+    """Where torch in single precision has an error itself, an engine may have three times that, no more."""
+    frame = {"backbone": {"f0": np.array([[3.0, 4.0]], np.float32)}}
+    asked = []
+
+    def off_by(error: float) -> dict[str, dict[str, NDArray[np.float32]]]:
+        return {"backbone": {"f0": np.array([[3.0, 4.0 * (1 + error)]], np.float32)}}
+
+    def single(index: int) -> dict[str, dict[str, NDArray[np.float32]]]:
+        asked.append(index)
+        return off_by(1.1e-4)
+
+    assert not judge("fp32", "openvino", [frame] * 2, [off_by(5e-5)] * 2, single)[1]
+    assert not asked  # it takes time
+    rows, wrong = judge("fp32", "openvino", [frame] * 2, [off_by(5e-5), off_by(3e-4)], single)
+    assert not wrong
+    assert asked == [1]
+    row = rows["backbone.f0"]
+    assert isinstance(row, dict)
+    assert row["torch_error"] == pytest.approx(1.1e-4, rel=1e-2)
+    _, wrong = judge("fp32", "openvino", [frame], [off_by(4e-4)], single)
+    assert wrong == [
+        "backbone.f0 on openvino: fp32 differs from torch by 4.00e-04 (relative), at most 3e-04 is accepted"
+    ]
+    asked.clear()
+    assert judge("fp32", "openvino", [frame], [off_by(3e-4)])[1]
+    assert judge("fp32", "openvino", [frame], [off_by(math.inf)], single)[1]
+    assert not judge("int8", "openvino", [frame], [off_by(3e-4)], single)[1]
+    assert not asked

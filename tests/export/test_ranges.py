@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from argus_edge.export import ranges
 from argus_edge.export.precision import to_int8
 from argus_edge.export.ranges import BINS, Grid, activation_ranges, grids
 
@@ -74,3 +75,14 @@ def test_what_lies_outside_is_clipped() -> None:
     (found,) = [each for each in activation_ranges(graph, quantised, louder) if each.grid.tensor == "x"]
     assert 0.2 < found.clipped < 1
     assert found.counts[0] + found.counts[-1] > 0
+
+
+def test_of_large_activations_some_values_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = two_products()
+    quantised = to_int8(graph, samples())
+    every = {each.grid.tensor: each for each in activation_ranges(graph, quantised, samples())}
+    monkeypatch.setattr(ranges, "MOST_VALUES", 8)  # of 32: the distance would be 4, and is 5
+    some = {each.grid.tensor: each for each in activation_ranges(graph, quantised, samples())}
+    assert {sum(each.counts) for each in some.values()} == {6 * 7}
+    for tensor, each in some.items():
+        assert each.sqnr_db == pytest.approx(every[tensor].sqnr_db, abs=6)

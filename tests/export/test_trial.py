@@ -21,7 +21,7 @@ from argus_edge.export.quantisation import quantise
 from argus_edge.export.sensitivity import layers_of
 from argus_edge.export.trial import AGREEMENT_FACTOR, Trial
 from argus_edge.package import gate_lines
-from argus_edge.runtime.timing import interleaved
+from argus_edge.runtime.timing import FEWEST, interleaved
 from argus_edge.train.evaluation_sets import EvaluationSet
 
 TASKS = ("det", "seg", "depth")
@@ -199,3 +199,8 @@ def test_turns_are_interleaved() -> None:
     times = interleaved(runs, 2)
     assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2}
     assert turns == [*[("a", 0), ("b", 0), ("b", 0), ("a", 0)], *[("a", 0), ("b", 0), ("b", 1), ("a", 1)]]
+    turns.clear()
+    assert len(interleaved(runs, 9, within=0)["a"]) == FEWEST
+    assert len(turns) == 2 * (1 + FEWEST)
+    assert len(interleaved(runs, 2, within=0)["a"]) == 2
+    assert len(interleaved(runs, 9, within=60)["a"]) == 9
