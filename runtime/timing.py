@@ -15,7 +15,7 @@ from argus_edge.runtime.engines import Array, Engine
 __all__ = ["NOISY", "Times", "drift", "engine_run", "interleaved", "median_ratio", "noise"]
 
 WARM_UP: Final = 2  # runs
-FEWEST: Final = 3  # rounds, however long they take
+FEWEST: Final = 2  # rounds, however long they take
 NOISY: Final = (
     0.05  # difference of the medians of two halves, as a share, from which on a machine is too noisy
 )
