@@ -7,7 +7,7 @@ for det, seg and depth of base at 512 px in fp32 and int8 with 16 images. Prints
 
     python benchmarks/export_time.py
     python benchmarks/export_time.py --variant base --size 512 --tasks det,seg,depth --precision fp32,int8 \
-        --calibration-images 16
+        --calibration-images 16 --parity-images 4 --max-drop 1
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     for name, number in (("calibration", options.calibration_images), ("parity", options.parity_images)):
         if number < 1:
             raise InputError(f"--{name}-images {number}: expected at least 1")
-    few = max(options.parity_images, 1 if precisions == ("fp32",) else AGREEMENT_FRAMES)
+    compared = options.parity_images
+    few = compared if precisions == ("fp32",) else max(compared, AGREEMENT_FRAMES)
     count = options.calibration_images if "int8" in precisions else few
     settings = ExportSettings(
         tasks,
